@@ -1,1 +1,2 @@
 //! node-termination-operator
+pub mod api;

@@ -1,0 +1,176 @@
+//! `NodeTermination`: one incident of one instance, every signal about it, and the record of what was done.
+
+mod status;
+
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Time;
+pub use status::{
+    BlockReason, BlockedPod, EffectivePolicy, LifecycleActionState, LifecycleActionStatus,
+    NodeTerminationStatus, Outcome, Phase, PodsStatus, SignalStatus,
+};
+
+/// The finalizer that makes the deletion of an open object undo what was done to the node.
+pub const FINALIZER: &str = "nodetermination.dev/undo";
+
+/// The most signals that one object holds. More of them say nothing new about a machine that is going away.
+pub const SIGNALS_MAX: usize = 32;
+
+/// What a rule's message starts with, so that the recorder tells the refusals apart.
+pub mod refusal {
+    /// The object is finished: the signal belongs to the next incident.
+    pub const FINISHED: &str = "finished: ";
+    /// The object is about another node or instance.
+    pub const IDENTITY: &str = "identity: ";
+    /// The signal is there already with another content.
+    pub const SIGNALS: &str = "signals: ";
+}
+
+/// One interruption of one instance: who it is, what was heard about it, and two switches for people.
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "nodetermination.dev",
+    version = "v1alpha1",
+    kind = "NodeTermination",
+    plural = "nodeterminations",
+    shortname = "nt",
+    category = "nodetermination",
+    status = "NodeTerminationStatus",
+    derive = "PartialEq",
+    doc = "NodeTermination is one incident of one EC2 instance: every signal about it, what was done on its node, and what still blocks. It is made by the operator and kept as the audit record.",
+    selectable = ".spec.nodeName",
+    selectable = ".spec.instanceID",
+    selectable = ".status.phase",
+    printcolumn(name = "Node", type_ = "string", json_path = ".spec.nodeName"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.reason"),
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
+    printcolumn(name = "Pods", type_ = "string", json_path = ".status.pods.summary"),
+    printcolumn(name = "Blocked", type_ = "integer", json_path = ".status.pods.blocked"),
+    printcolumn(name = "Deadline", type_ = "string", json_path = ".status.deadline"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Policy", type_ = "string", json_path = ".status.policy.name", priority = 1),
+    printcolumn(name = "Instance", type_ = "string", json_path = ".spec.instanceID", priority = 1),
+    printcolumn(name = "Outcome", type_ = "string", json_path = ".status.outcome", priority = 1),
+    validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.phase) || !(oldSelf.status.phase in ['Completed', 'Canceled', 'Failed']) || size(self.spec.signals) == size(oldSelf.spec.signals)")
+        .message("finished: no signal can be added to a NodeTermination that is Completed, Canceled or Failed")
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self.nodeName == oldSelf.nodeName && self.nodeUID == oldSelf.nodeUID && self.instanceID == oldSelf.instanceID").message("identity: nodeName, nodeUID and instanceID can not be changed"))]
+pub struct NodeTerminationSpec {
+    /// The Node's name.
+    #[schemars(length(min = 1, max = 253))]
+    pub node_name: String,
+    /// The Node's UID. A new machine under the old name is never touched.
+    #[serde(rename = "nodeUID")]
+    #[schemars(length(min = 1, max = 64))]
+    pub node_uid: String,
+    /// The EC2 instance's ID, as the Node's provider ID ends.
+    #[serde(rename = "instanceID")]
+    #[schemars(length(min = 10, max = 19), regex(pattern = "^i-[0-9a-f]{8,17}$"))]
+    pub instance_id: String,
+    /// Freeze at the next safe point: no further eviction and no completion. Heartbeats go on.
+    #[serde(default)]
+    pub hold: bool,
+    /// Stop and undo: the node is opened again, lifecycle actions are left alone, and the object stays as Canceled. It can not be taken back.
+    #[serde(default)]
+    pub cancel: bool,
+    /// Everything heard about this incident. A signal is never changed or removed, and none is added to a finished object.
+    #[schemars(length(min = 1, max = 32))]
+    #[x_kube(
+        merge_strategy = ListMerge::Map(vec!["id".into()]),
+        validation = Rule::new("oldSelf.all(o, self.exists(s, s == o))").message("signals: a signal is never changed or removed")
+    )]
+    pub signals: Vec<Signal>,
+}
+
+/// One thing heard about the instance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Signal {
+    /// The kind and a hash of the content that identifies the notice; however often it is heard, it is one signal.
+    #[schemars(length(min = 1, max = 64), regex(pattern = "^[A-Za-z]+-[0-9a-f]{16}$"))]
+    pub id: String,
+    /// What sort of interruption it announces.
+    pub kind: SignalKind,
+    /// When AWS gave notice, RFC 3339.
+    pub notice_time: Time,
+    /// When the instance goes, RFC 3339, if the notice says so. A lifecycle action's deadline follows from its hook instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Time>,
+    /// What EC2 will do with a spot instance: terminate, stop or hibernate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub instance_action: Option<String>,
+    /// The Auto Scaling lifecycle action that waits for us.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lifecycle_hook: Option<LifecycleHook>,
+}
+
+/// The kinds of interruption.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+)]
+pub enum SignalKind {
+    /// A spot instance is taken back two minutes after the notice.
+    #[default]
+    SpotInterruption,
+    /// An Auto Scaling group terminates the instance and waits for its lifecycle hook.
+    AutoScalingTermination,
+}
+
+impl SignalKind {
+    /// The kind as it stands in objects, taints, logs and metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::SpotInterruption => "SpotInterruption",
+            Self::AutoScalingTermination => "AutoScalingTermination",
+        }
+    }
+}
+
+/// An Auto Scaling lifecycle action, and whose credentials complete it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LifecycleHook {
+    /// The Auto Scaling group's name.
+    #[schemars(length(min = 1, max = 255))]
+    pub auto_scaling_group_name: String,
+    /// The lifecycle hook's name.
+    #[schemars(length(min = 1, max = 255))]
+    pub hook_name: String,
+    /// The token that names this one action of the hook.
+    #[schemars(length(min = 1, max = 64))]
+    pub action_token: String,
+    /// The transition that waits, as in autoscaling:EC2_INSTANCE_TERMINATING.
+    #[schemars(length(max = 64))]
+    pub transition: String,
+    /// The group's region.
+    #[schemars(length(min = 1, max = 32))]
+    pub region: String,
+    /// The role to assume for this group's calls; absent: the operator's own.
+    #[serde(rename = "roleARN", default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub role_arn: Option<String>,
+    /// The external ID to send when the role is assumed.
+    #[serde(
+        rename = "externalID",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schemars(length(max = 512))]
+    pub external_id: Option<String>,
+}
