@@ -1,2 +1,5 @@
 //! node-termination-operator
 pub mod api;
+pub mod cluster;
+pub mod drain;
+pub mod lifecycle;

@@ -1,0 +1,109 @@
+//! Recording a signal: one server-side apply, and what its answer means.
+
+use kube::api::{Patch, PatchParams};
+use kube::core::Status;
+use kube::{Api, Client, Resource, ResourceExt};
+use serde_json::json;
+
+use super::{Error, call};
+use crate::api::termination::{NodeTermination, Signal, refusal};
+
+/// Proof that a signal is in etcd, on an object that is not being deleted. Only [`apply`] makes one, and a message
+/// can not be acknowledged without one.
+#[derive(Debug)]
+pub struct Recorded(());
+
+/// Whom a signal is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The Node's name.
+    pub node_name: String,
+    /// The Node's UID.
+    pub node_uid: String,
+    /// The EC2 instance.
+    pub instance_id: String,
+}
+
+/// What the API server said to a recording.
+#[derive(Debug)]
+pub enum Answer {
+    /// The signal is recorded, or was before.
+    Recorded(Recorded),
+    /// The object is being deleted: what was written goes with it. Try again once it is gone.
+    Dying,
+    /// The object is finished.
+    Finished,
+    /// The object is about another node or instance.
+    OtherIdentity,
+    /// The object holds as many signals as it may.
+    Full,
+    /// The API server will never take this signal.
+    Invalid(String),
+}
+
+/// Applies the signal to the object of that name, which is made if it is missing. Each signal has a field manager of
+/// its own: a shared one would drop the signal that it applied before.
+///
+/// # Errors
+/// The API server did not answer or could not serve it: nothing is known to be recorded.
+pub async fn apply(
+    client: &Client,
+    name: &str,
+    field_manager: &str,
+    identity: &Identity,
+    signal: &Signal,
+) -> Result<Answer, Error> {
+    let api: Api<NodeTermination> = Api::all(client.clone());
+    let body = json!({
+        "apiVersion": NodeTermination::api_version(&()),
+        "kind": NodeTermination::kind(&()),
+        "metadata": {"name": name},
+        "spec": {
+            "nodeName": identity.node_name,
+            "nodeUID": identity.node_uid,
+            "instanceID": identity.instance_id,
+            "signals": [signal],
+        },
+    });
+    let params = PatchParams::apply(field_manager).force();
+    match call(
+        "record signal",
+        api.patch(name, &params, &Patch::Apply(body)),
+    )
+    .await
+    {
+        Ok(object) => Ok(read(&object, signal)),
+        Err(Error::Call { act, source }) => match source.as_ref() {
+            kube::Error::Api(status) if status.is_invalid() => Ok(refused(status)),
+            _ => Err(Error::Call { act, source }),
+        },
+        Err(error) => Err(error),
+    }
+}
+
+fn read(object: &NodeTermination, signal: &Signal) -> Answer {
+    if object.meta().deletion_timestamp.is_some() {
+        Answer::Dying
+    } else if object.spec.signals.iter().any(|s| s.id == signal.id) {
+        Answer::Recorded(Recorded(()))
+    } else {
+        Answer::Invalid(format!(
+            "the answer does not show the signal on {}",
+            object.name_any()
+        ))
+    }
+}
+
+fn refused(status: &Status) -> Answer {
+    let causes = status.details.iter().flat_map(|d| &d.causes);
+    let says = |prefix: &str| causes.clone().any(|c| c.message.contains(prefix));
+    if says(refusal::IDENTITY) {
+        Answer::OtherIdentity
+    } else if says(refusal::FINISHED) {
+        Answer::Finished
+    } else if causes.clone().any(|c| c.reason == "FieldValueTooMany") {
+        Answer::Full
+    } else {
+        Answer::Invalid(status.message.clone())
+    }
+}

@@ -1,0 +1,223 @@
+//! The pods of the nodes that drain: one list and watch per node, only while it drains, at most a few hundred at once.
+//!
+//! A node-scoped list and its watch events are served from the API server's index; a watch of all pods would cost
+//! every event of the cluster for ever.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::runtime::watcher::{Config, Event};
+use kube::{Api, Client};
+use tokio::sync::broadcast;
+use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::gate::Gate;
+use super::watch;
+use crate::drain::Pod;
+use crate::drain::pod::PodObject;
+
+/// Each open view is one connection of about 84 kB; more nodes than this do not drain at the same time anyway.
+const OPEN_MAX: usize = 256;
+/// More than a node can hold: a second page would leave the API server's index.
+const PAGE: u32 = 500;
+/// A subscriber that falls further behind than this looks at everything again.
+const CHANGES: usize = 8192;
+
+/// All views, by node UID; cheap to clone.
+#[derive(Clone)]
+pub struct Views {
+    client: Client,
+    gate: Gate,
+    inner: Arc<Mutex<Inner>>,
+    changes: broadcast::Sender<Arc<str>>,
+}
+
+#[derive(Default)]
+struct Inner {
+    open: HashMap<String, View>,
+    /// Nodes that want a view and have none yet, most urgent first.
+    queue: BTreeSet<(Timestamp, String, String)>,
+}
+
+struct View {
+    state: Arc<Mutex<State>>,
+    _stop: DropGuard,
+}
+
+#[derive(Default)]
+struct State {
+    pods: HashMap<String, Pod>,
+    listing: HashMap<String, Pod>,
+    /// When a pod last appeared, or the list was complete.
+    arrival: Option<Instant>,
+}
+
+/// What a view shows.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// The node's pods, by namespace and name.
+    pub pods: Vec<Pod>,
+    /// How long no pod has appeared on the node.
+    pub quiet_for: Duration,
+}
+
+impl Views {
+    /// No view is open yet. Lists go through the gate.
+    #[must_use]
+    pub fn new(client: Client, gate: Gate) -> Self {
+        Self {
+            client,
+            gate,
+            inner: Arc::default(),
+            changes: broadcast::Sender::new(CHANGES),
+        }
+    }
+
+    /// Names of nodes whose pods change from now on, or whose turn for a view has come.
+    #[must_use]
+    pub fn changes(&self) -> broadcast::Receiver<Arc<str>> {
+        self.changes.subscribe()
+    }
+
+    /// Opens a view of the node's pods, or notes that it wants one: the earliest deadline goes first.
+    pub fn open(&self, node: &str, uid: &str, deadline: Timestamp) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        if inner.open.contains_key(uid) {
+            return;
+        }
+        inner.queue.retain(|(_, u, _)| u != uid);
+        inner
+            .queue
+            .insert((deadline, uid.to_owned(), node.to_owned()));
+        self.start_next(&mut inner);
+    }
+
+    /// Closes the node's view; the next node in line gets one.
+    pub fn close(&self, uid: &str) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.queue.retain(|(_, u, _)| u != uid);
+        if inner.open.remove(uid).is_some() {
+            self.start_next(&mut inner);
+        }
+    }
+
+    /// Closes all views: we lead no more.
+    pub fn close_all(&self) {
+        *self.inner.lock().unwrap_or_else(PoisonError::into_inner) = Inner::default();
+    }
+
+    /// What the node's view shows; `None` until its list is complete.
+    #[must_use]
+    pub fn snapshot(&self, uid: &str) -> Option<Snapshot> {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = inner
+            .open
+            .get(uid)?
+            .state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let quiet_for = state.arrival?.elapsed();
+        let mut pods: Vec<Pod> = state.pods.values().cloned().collect();
+        pods.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+        Some(Snapshot { pods, quiet_for })
+    }
+
+    /// How many views are open: a gauge.
+    #[must_use]
+    pub fn open_count(&self) -> usize {
+        self.inner
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .open
+            .len()
+    }
+
+    fn start_next(&self, inner: &mut Inner) {
+        while inner.open.len() < OPEN_MAX
+            && let Some((_, uid, node)) = inner.queue.pop_first()
+        {
+            let stop = CancellationToken::new();
+            let state = Arc::new(Mutex::new(State::default()));
+            tokio::spawn(self.clone().run(node, state.clone(), stop.clone()));
+            inner.open.insert(
+                uid,
+                View {
+                    state,
+                    _stop: stop.drop_guard(),
+                },
+            );
+        }
+    }
+
+    async fn run(self, node: String, state: Arc<Mutex<State>>, stop: CancellationToken) {
+        let mut turn = tokio::select! {
+            turn = self.gate.list() => turn,
+            () = stop.cancelled() => return,
+        };
+        let config = Config::default()
+            .fields(&format!("spec.nodeName={node}"))
+            .page_size(PAGE);
+        let name: Arc<str> = node.into();
+        watch::follow(
+            Api::<PodObject>::all(self.client.clone()),
+            config,
+            stop,
+            |event| {
+                if matches!(event, Event::InitDone) {
+                    turn = None;
+                }
+                let news = state
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .apply(event);
+                if news {
+                    let _ = self.changes.send(name.clone());
+                }
+            },
+        )
+        .await;
+        drop(turn);
+    }
+}
+
+impl State {
+    /// Takes one event; whether anything that planning reads has changed.
+    fn apply(&mut self, event: Event<PodObject>) -> bool {
+        match event {
+            Event::Init => {
+                self.listing.clear();
+                false
+            }
+            Event::InitApply(object) => {
+                let pod = Pod::from(object);
+                self.listing.insert(pod.uid.clone(), pod);
+                false
+            }
+            Event::InitDone => {
+                self.pods = std::mem::take(&mut self.listing);
+                self.arrival = Some(Instant::now());
+                true
+            }
+            Event::Apply(object) => {
+                let pod = Pod::from(object);
+                let before = self.pods.insert(pod.uid.clone(), pod.clone());
+                if before.is_none() {
+                    self.arrival = Some(Instant::now());
+                }
+                before.is_none_or(|b| {
+                    b != Pod {
+                        resource_version: b.resource_version.clone(),
+                        ..pod
+                    }
+                })
+            }
+            Event::Delete(object) => object
+                .metadata
+                .uid
+                .is_some_and(|uid| self.pods.remove(&uid).is_some()),
+        }
+    }
+}

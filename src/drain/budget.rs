@@ -1,0 +1,193 @@
+//! Disruption budgets: which one guards a pod, and how many permits it has at the moment.
+
+use std::fmt;
+
+use k8s_openapi::api::policy::v1::{PodDisruptionBudgetSpec, PodDisruptionBudgetStatus};
+use kube::core::{ObjectMeta, Selector, SelectorExt};
+use kube::{Resource, ResourceExt};
+use serde::Deserialize;
+
+use super::pod::{Phase, Pod};
+use crate::api::termination::BlockReason;
+
+/// Evictions of one budget collide on its status: the server sleeps half a second per collision, and from
+/// eight in flight on it is slower than with four.
+const IN_FLIGHT_MAX: i32 = 4;
+
+/// The part of a `PodDisruptionBudget` that is read from the wire.
+#[derive(Resource, Clone, Debug, Deserialize)]
+#[resource(inherit = "k8s_openapi::api::policy::v1::PodDisruptionBudget")]
+pub struct BudgetObject {
+    /// Namespace, name, generation.
+    pub metadata: ObjectMeta,
+    /// Selector and unhealthy-pod policy.
+    pub spec: Option<PodDisruptionBudgetSpec>,
+    /// Counts and conditions.
+    pub status: Option<PodDisruptionBudgetStatus>,
+}
+
+/// A budget's namespace and name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BudgetId {
+    /// The budget's namespace.
+    pub namespace: String,
+    /// The budget's name.
+    pub name: String,
+}
+
+impl fmt::Display for BudgetId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// A budget as the operator keeps it.
+#[derive(Clone, Debug)]
+pub struct Budget {
+    /// Which budget it is.
+    pub id: BudgetId,
+    selector: Option<Selector>,
+    always_allow_unhealthy: bool,
+    allowed: i32,
+    healthy: i32,
+    desired: i32,
+    expected: i32,
+    observed: bool,
+    sync_failed: bool,
+}
+
+impl From<BudgetObject> for Budget {
+    fn from(object: BudgetObject) -> Self {
+        let generation = object.metadata.generation;
+        let id = BudgetId {
+            namespace: object.namespace().unwrap_or_default(),
+            name: object.name_any(),
+        };
+        let spec = object.spec.unwrap_or_default();
+        let status = object.status.unwrap_or_default();
+        let failed = |c: &k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition| {
+            c.type_ == "DisruptionAllowed" && c.reason == "SyncFailed"
+        };
+        Self {
+            id,
+            selector: spec.selector.and_then(|s| s.try_into().ok()),
+            always_allow_unhealthy: spec.unhealthy_pod_eviction_policy.as_deref()
+                == Some("AlwaysAllow"),
+            allowed: status.disruptions_allowed,
+            healthy: status.current_healthy,
+            desired: status.desired_healthy,
+            expected: status.expected_pods,
+            observed: status.observed_generation == generation,
+            sync_failed: status.conditions.iter().flatten().any(failed),
+        }
+    }
+}
+
+impl Budget {
+    /// Whether it guards the pod: same namespace, selector matches; an empty selector matches all, an absent one none.
+    #[must_use]
+    pub fn guards(&self, pod: &Pod) -> bool {
+        self.id.namespace == pod.namespace
+            && self
+                .selector
+                .as_ref()
+                .is_some_and(|s| s.matches(&pod.labels))
+    }
+
+    /// Whether the server lets this pod go without taking from the budget (eviction.go of kube-apiserver).
+    #[must_use]
+    pub fn lets_pass(&self, pod: &Pod) -> bool {
+        let healthy_enough = self.desired > 0 && self.healthy >= self.desired;
+        !pod.ready && (self.always_allow_unhealthy || healthy_enough)
+    }
+
+    /// Why it can not have room, and what to tell people.
+    #[must_use]
+    pub fn refusal(&self) -> (BlockReason, String) {
+        let counts = format!(
+            "{} healthy of {} wanted, {} pods, {} disruptions allowed",
+            self.healthy, self.desired, self.expected, self.allowed
+        );
+        if self.sync_failed {
+            (
+                BlockReason::BudgetSyncFailed,
+                format!("the disruption controller can not compute the budget ({counts})"),
+            )
+        } else if self.expected > 0 && self.desired >= self.expected {
+            (
+                BlockReason::BudgetUnsatisfiable,
+                format!("the budget never allows a disruption as it stands ({counts})"),
+            )
+        } else {
+            (
+                BlockReason::Budget,
+                format!("no room in the budget ({counts})"),
+            )
+        }
+    }
+}
+
+/// Whether the server asks no budget at all for such a pod.
+#[must_use]
+pub fn is_exempt(pod: &Pod) -> bool {
+    pod.deletion.is_some() || pod.phase == Phase::Pending || pod.phase.is_terminal()
+}
+
+/// The permits of one budget: what its last status allows, less our own evictions that it can not show yet.
+#[derive(Clone, Debug)]
+pub struct Gate {
+    /// The budget's last known state.
+    pub budget: Budget,
+    in_flight: i32,
+    unseen: i32,
+    refused: bool,
+}
+
+impl Gate {
+    /// A gate for a budget that was just seen.
+    #[must_use]
+    pub fn new(budget: Budget) -> Self {
+        Self {
+            budget,
+            in_flight: 0,
+            unseen: 0,
+            refused: false,
+        }
+    }
+
+    /// How many evictions may be sent now.
+    #[must_use]
+    pub fn permits(&self) -> i32 {
+        if !self.budget.observed || self.refused {
+            return 0;
+        }
+        let left = self.budget.allowed - self.in_flight - self.unseen;
+        left.min(IN_FLIGHT_MAX - self.in_flight).max(0)
+    }
+
+    /// The budget changed: its status is the truth again.
+    pub fn observe(&mut self, budget: Budget) {
+        *self = Self {
+            budget,
+            in_flight: self.in_flight,
+            unseen: 0,
+            refused: false,
+        };
+    }
+
+    /// An eviction goes out.
+    pub fn send(&mut self) {
+        self.in_flight += 1;
+    }
+
+    /// An eviction was answered; an accepted one is not in the status that we know.
+    pub fn answered(&mut self, accepted: bool) {
+        self.in_flight = (self.in_flight - 1).max(0);
+        self.unseen += i32::from(accepted);
+    }
+
+    /// The server refused in spite of a permit: somebody else evicts too. Nothing until the budget's next event.
+    pub fn refuse(&mut self) {
+        self.refused = true;
+    }
+}

@@ -1,0 +1,260 @@
+//! Closing a node and opening it again: the bodies of the two patches, and the record of what we changed.
+//!
+//! The record stands on the node itself, in one annotation: which incidents need the cordon, and what of it was
+//! ours to put on. Only that is undone, and only when the last of them has gone.
+
+use k8s_openapi::api::core::v1::Taint;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::node::Node;
+use crate::api::policy::Cordon;
+
+/// The annotation that holds the record.
+pub const ANNOTATION: &str = "nodetermination.dev/cordon";
+
+/// Kubernetes' own label: any value that does not parse as false takes the node out of load balancers
+/// (cloud-provider, service controller).
+const EXCLUDE_LABEL: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
+
+/// What we changed on a node, and for which incidents.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CordonRecord {
+    /// The `NodeTerminations` that need the cordon, by name.
+    pub incidents: Vec<String>,
+    /// We set `spec.unschedulable`; before, it was not set.
+    #[serde(default)]
+    pub unschedulable: bool,
+    /// The taint that we put on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taint: Option<OwnTaint>,
+    /// We set the label that takes the node out of load balancers.
+    #[serde(default)]
+    pub excluded: bool,
+}
+
+/// A taint of ours, by what makes a taint one of a kind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnTaint {
+    /// The taint's key.
+    pub key: String,
+    /// The taint's effect.
+    pub effect: String,
+}
+
+impl OwnTaint {
+    fn is(&self, taint: &Taint) -> bool {
+        taint.key == self.key && taint.effect == self.effect
+    }
+}
+
+/// Whether the node is closed as the settings ask for, on behalf of this incident.
+#[must_use]
+pub fn is_closed(node: &Node, incident: &str, cordon: &Cordon) -> bool {
+    let wanted = OwnTaint {
+        key: cordon.taint.key.clone(),
+        effect: cordon.taint.effect.clone(),
+    };
+    node.unschedulable
+        && node.taints.iter().any(|t| wanted.is(t))
+        && node
+            .cordon
+            .as_ref()
+            .is_some_and(|r| r.incidents.iter().any(|i| i == incident))
+        && (!cordon.exclude_from_load_balancers || node.labels.contains_key(EXCLUDE_LABEL))
+}
+
+/// Whether the node carries anything of ours on behalf of this incident.
+#[must_use]
+pub fn is_marked(node: &Node, incident: &str) -> bool {
+    node.cordon
+        .as_ref()
+        .is_some_and(|r| r.incidents.iter().any(|i| i == incident))
+}
+
+/// The one patch that closes the node: unschedulable, taint, load-balancer label, record.
+///
+/// It carries the UID and the resource version that were seen: the taint list is atomic, and a new machine under
+/// the old name must not be touched.
+#[must_use]
+pub fn close(node: &Node, incident: &str, cordon: &Cordon, taint_value: &str) -> Value {
+    let mut record = node.cordon.clone().unwrap_or_default();
+    if !record.incidents.iter().any(|i| i == incident) {
+        record.incidents.push(incident.to_owned());
+    }
+    record.unschedulable |= !node.unschedulable;
+    let wanted = OwnTaint {
+        key: cordon.taint.key.clone(),
+        effect: cordon.taint.effect.clone(),
+    };
+    let mut taints = node.taints.clone();
+    if !taints.iter().any(|t| wanted.is(t)) {
+        taints.push(Taint {
+            key: wanted.key.clone(),
+            effect: wanted.effect.clone(),
+            value: Some(taint_value.to_owned()),
+            time_added: None,
+        });
+        record.taint = Some(wanted);
+    }
+    let mut labels = Map::new();
+    if cordon.exclude_from_load_balancers && !node.labels.contains_key(EXCLUDE_LABEL) {
+        labels.insert(EXCLUDE_LABEL.to_owned(), json!("true"));
+        record.excluded = true;
+    }
+    patch(
+        node,
+        &labels,
+        Some(&record),
+        json!({"unschedulable": true, "taints": taints}),
+    )
+}
+
+/// The one patch that takes this incident off the node's record and, when it was the last one, undoes what was ours.
+#[must_use]
+pub fn open(node: &Node, incident: &str) -> Option<Value> {
+    let mut record = node.cordon.clone()?;
+    record.incidents.retain(|i| i != incident);
+    if !record.incidents.is_empty() {
+        return Some(patch(node, &Map::new(), Some(&record), json!({})));
+    }
+    let mut spec = Map::new();
+    if record.unschedulable {
+        spec.insert("unschedulable".to_owned(), Value::Null);
+    }
+    if let Some(ours) = &record.taint {
+        let rest: Vec<_> = node.taints.iter().filter(|t| !ours.is(t)).collect();
+        spec.insert("taints".to_owned(), json!(rest));
+    }
+    let mut labels = Map::new();
+    if record.excluded {
+        labels.insert(EXCLUDE_LABEL.to_owned(), Value::Null);
+    }
+    Some(patch(node, &labels, None, Value::Object(spec)))
+}
+
+fn patch(
+    node: &Node,
+    labels: &Map<String, Value>,
+    record: Option<&CordonRecord>,
+    spec: Value,
+) -> Value {
+    let record = record.and_then(|r| serde_json::to_string(r).ok());
+    json!({
+        "metadata": {
+            "uid": node.uid,
+            "resourceVersion": node.resource_version,
+            "labels": labels,
+            "annotations": {ANNOTATION: record},
+        },
+        "spec": spec,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::GROUP;
+
+    fn node() -> Node {
+        let taint = Taint {
+            key: "team".into(),
+            effect: "NoSchedule".into(),
+            value: Some("web".into()),
+            time_added: None,
+        };
+        Node {
+            name: "n".into(),
+            uid: "u".into(),
+            resource_version: "7".into(),
+            created: None,
+            labels: std::iter::once(("a".to_owned(), "b".to_owned())).collect(),
+            has_provider_id: true,
+            instance_id: None,
+            unschedulable: false,
+            taints: vec![taint],
+            cordon: None,
+        }
+    }
+
+    /// What the API server makes of a merge patch, as far as these patches go.
+    fn apply(node: &mut Node, patch: &Value) {
+        assert_eq!(patch["metadata"]["uid"], json!(node.uid));
+        assert_eq!(
+            patch["metadata"]["resourceVersion"],
+            json!(node.resource_version)
+        );
+        if let Some(value) = patch["spec"].get("unschedulable") {
+            node.unschedulable = value.as_bool().unwrap_or(false);
+        }
+        if let Some(taints) = patch["spec"].get("taints") {
+            node.taints = serde_json::from_value(taints.clone()).unwrap();
+        }
+        for (key, value) in patch["metadata"]["labels"].as_object().unwrap() {
+            match value.as_str() {
+                Some(text) => drop(node.labels.insert(key.clone(), text.to_owned())),
+                None => drop(node.labels.remove(key)),
+            }
+        }
+        node.cordon = patch["metadata"]["annotations"][ANNOTATION]
+            .as_str()
+            .map(|t| serde_json::from_str(t).unwrap());
+    }
+
+    fn settings() -> Cordon {
+        Cordon {
+            exclude_from_load_balancers: true,
+            ..Cordon::default()
+        }
+    }
+
+    #[test]
+    fn close_then_open_gives_back_the_node_as_it_was() {
+        let before = node();
+        let mut node = before.clone();
+        apply(
+            &mut node,
+            &close(&before, "i-1", &settings(), "SpotInterruption"),
+        );
+        assert!(is_closed(&node, "i-1", &settings()) && !is_closed(&node, "i-2", &settings()));
+        assert!(
+            node.taints
+                .iter()
+                .any(|t| t.key == format!("{GROUP}/terminating")
+                    && t.value.as_deref() == Some("SpotInterruption"))
+        );
+        let undo = open(&node, "i-1").unwrap();
+        apply(&mut node, &undo);
+        assert_eq!(node, before);
+        assert_eq!(open(&node, "i-1"), None);
+    }
+
+    #[test]
+    fn what_somebody_else_had_put_on_stays() {
+        let mut node = node();
+        node.unschedulable = true;
+        node.labels.insert(EXCLUDE_LABEL.into(), "mine".into());
+        let before = node.clone();
+        let patch = close(&node, "i-1", &settings(), "SpotInterruption");
+        apply(&mut node, &patch);
+        let undo = open(&node, "i-1").unwrap();
+        apply(&mut node, &undo);
+        assert_eq!(node, before);
+    }
+
+    #[test]
+    fn the_cordon_stays_while_another_incident_needs_it() {
+        let mut node = node();
+        for incident in ["i-1", "i-1-2"] {
+            let patch = close(&node, incident, &settings(), "SpotInterruption");
+            apply(&mut node, &patch);
+        }
+        let undo = open(&node, "i-1").unwrap();
+        apply(&mut node, &undo);
+        assert!(is_closed(&node, "i-1-2", &settings()) && !is_marked(&node, "i-1"));
+        let undo = open(&node, "i-1-2").unwrap();
+        apply(&mut node, &undo);
+        assert!(!node.unschedulable && node.cordon.is_none() && node.taints.len() == 1);
+    }
+}

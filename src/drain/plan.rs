@@ -1,0 +1,213 @@
+//! One node's plan: what each pod on it is owed, and from when at the latest.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::pod::Pod;
+use super::select::{Fate, Selection, Tier};
+use super::window::Window;
+use crate::api::policy::DisruptionBudgets;
+use crate::api::termination::BlockReason;
+
+/// A pod still there this long after its grace period is stuck: its kubelet is silent, or a finalizer holds it.
+const STUCK_AFTER: SignedDuration = SignedDuration::from_secs(60);
+
+/// A pod that the queue should see off.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Candidate {
+    /// The pod as it was last seen.
+    pub pod: Pod,
+    /// When its tier's turn comes.
+    pub tier: Tier,
+    /// The tier may go now.
+    pub open: bool,
+    /// From when it is told to end whatever refuses; absent: never in spite of a refusal.
+    pub force_at: Option<Timestamp>,
+    /// Its place in the order: the last moment that leaves it its grace.
+    pub latest_start: Timestamp,
+    /// The policy keeps it until its last moment.
+    pub hesitation: Option<BlockReason>,
+    /// It terminates already, too slowly for the deadline: its grace is to be cut.
+    pub shorten: bool,
+    /// The window that cuts its grace.
+    pub window: Window,
+    /// The grace period that the policy gives every pod.
+    pub grace: SignedDuration,
+    /// Budgets are not asked at all.
+    pub ignore_budgets: bool,
+}
+
+/// A pod that still runs long after its grace period.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stuck {
+    /// The pod.
+    pub pod: Pod,
+    /// When its grace period was over.
+    pub since: Timestamp,
+}
+
+/// What a node's pods are owed now.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    /// Pods for the queue.
+    pub candidates: Vec<Candidate>,
+    /// UIDs of all pods that were to leave and are still there, terminating ones included.
+    pub remaining: Vec<String>,
+    /// How many terminate.
+    pub leaving: u32,
+    /// How many are left alone.
+    pub skipped: u32,
+    /// Pods that still run long after their grace period.
+    pub stuck: Vec<Stuck>,
+    /// When something changes by time alone.
+    pub wake: Option<Timestamp>,
+}
+
+/// Makes the plan for one node's pods.
+#[must_use]
+pub fn plan(pods: &[Pod], selection: &Selection<'_>, window: Window, now: Timestamp) -> Plan {
+    let mut plan = Plan::default();
+    for pod in pods {
+        match selection.fate(pod) {
+            Fate::Stays(_) => plan.skipped += 1,
+            Fate::Stopped => {}
+            Fate::Leaving => plan.leave(pod, selection, window, now),
+            Fate::Leaves(tier) => plan.add(pod, tier, None, selection, window),
+            Fate::LeavesLast(tier, reason) => plan.add(pod, tier, Some(reason), selection, window),
+        }
+    }
+    plan.open_tiers(selection, pods, window, now);
+    plan
+}
+
+impl Plan {
+    /// Nobody is left that was to leave.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.remaining.is_empty()
+    }
+
+    fn add(
+        &mut self,
+        pod: &Pod,
+        tier: Tier,
+        hesitation: Option<BlockReason>,
+        selection: &Selection<'_>,
+        window: Window,
+    ) {
+        let grace = own_grace(pod, selection);
+        let latest_start = window.latest_start(grace);
+        self.remaining.push(pod.uid.clone());
+        self.candidates.push(Candidate {
+            pod: pod.clone(),
+            tier,
+            open: true,
+            force_at: (selection.drain.disruption_budgets != DisruptionBudgets::Respect)
+                .then_some(latest_start),
+            latest_start,
+            hesitation,
+            shorten: false,
+            window,
+            grace,
+            ignore_budgets: selection.drain.disruption_budgets == DisruptionBudgets::Ignore,
+        });
+    }
+
+    /// A terminating pod: waited for, cut short if it would outlive the window, named when it is stuck.
+    fn leave(&mut self, pod: &Pod, selection: &Selection<'_>, window: Window, now: Timestamp) {
+        let Some(deletion) = pod.deletion else { return };
+        self.remaining.push(pod.uid.clone());
+        self.leaving += 1;
+        let stuck_at = deletion
+            .ends
+            .checked_add(STUCK_AFTER)
+            .unwrap_or(deletion.ends);
+        if now >= stuck_at {
+            self.stuck.push(Stuck {
+                pod: pod.clone(),
+                since: deletion.ends,
+            });
+        } else {
+            self.wake_at(stuck_at);
+        }
+        let spare = SignedDuration::from_secs(1);
+        let too_slow = deletion.ends.duration_since(window.end()) > spare
+            && window.grace(deletion.grace, now) < deletion.grace;
+        if too_slow {
+            let tier = Tier::Normal;
+            let grace = own_grace(pod, selection).min(deletion.grace);
+            self.candidates.push(Candidate {
+                pod: pod.clone(),
+                tier,
+                open: true,
+                force_at: None,
+                latest_start: now,
+                hesitation: None,
+                shorten: true,
+                window,
+                grace,
+                ignore_budgets: false,
+            });
+        }
+    }
+
+    /// A tier waits for the earlier ones, but not longer than its own graces need (at most half of the window).
+    fn open_tiers(
+        &mut self,
+        selection: &Selection<'_>,
+        pods: &[Pod],
+        window: Window,
+        now: Timestamp,
+    ) {
+        let Some(first) = pods
+            .iter()
+            .filter_map(|p| tier_left(selection.fate(p)))
+            .min()
+        else {
+            return;
+        };
+        let leaving_normal = self.leaving > 0;
+        let mut reserve = SignedDuration::ZERO;
+        let half = window
+            .end()
+            .duration_since(window.start)
+            .max(SignedDuration::ZERO)
+            / 2;
+        for tier in [Tier::Own, Tier::Critical, Tier::Daemon] {
+            let longest = self
+                .candidates
+                .iter()
+                .filter(|c| c.tier == tier)
+                .map(|c| c.grace)
+                .max();
+            let Some(longest) = longest else { continue };
+            reserve = (reserve + longest).min(half);
+            let start = window.end().checked_sub(reserve).unwrap_or(window.start);
+            let open = now >= start || (tier == first && !leaving_normal);
+            if !open {
+                self.wake_at(start);
+                self.candidates
+                    .iter_mut()
+                    .filter(|c| c.tier == tier)
+                    .for_each(|c| c.open = false);
+            }
+        }
+    }
+
+    fn wake_at(&mut self, at: Timestamp) {
+        self.wake = Some(self.wake.map_or(at, |w| w.min(at)));
+    }
+}
+
+fn tier_left(fate: Fate) -> Option<Tier> {
+    match fate {
+        Fate::Leaves(tier) | Fate::LeavesLast(tier, _) => Some(tier),
+        Fate::Stays(_) | Fate::Leaving | Fate::Stopped => None,
+    }
+}
+
+fn own_grace(pod: &Pod, selection: &Selection<'_>) -> SignedDuration {
+    selection
+        .drain
+        .grace_period_seconds
+        .map_or(pod.grace, |s| SignedDuration::from_secs(i64::from(s)))
+}

@@ -1,0 +1,238 @@
+//! The eviction queue of the whole cluster: who may be told to end now, most urgent first.
+//!
+//! One queue for all nodes, so that two nodes that share a budget are served by deadline. A pod is in one place:
+//! *ready* (only a slot is missing), *waiting* on its budget (nothing is sent while that has no room), or *parked*
+//! (its tier is closed, it backs off, it is in flight, or the view is about to show its deletion).
+
+mod entry;
+mod gates;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeSet, HashMap};
+
+use jiff::{SignedDuration, Timestamp};
+
+pub use entry::{Block, Order, Verb, Work};
+use entry::{Entry, Key, Place};
+use gates::Gates;
+pub use gates::Guard;
+
+use super::answer::Answer;
+use super::budget::{Budget, BudgetId};
+use super::plan::Candidate;
+
+/// How long an overloaded server is left alone if it does not say.
+const OVERLOAD_PAUSE: SignedDuration = SignedDuration::from_secs(1);
+
+/// The queue. Its methods are cheap; `now` never goes back.
+#[derive(Default)]
+pub struct Queue {
+    entries: HashMap<String, Entry>,
+    nodes: HashMap<String, Vec<String>>,
+    ready: BTreeSet<Key>,
+    timers: BTreeSet<(Timestamp, String)>,
+    gates: Gates,
+    forced: HashMap<String, u32>,
+    /// Nothing is sent before this: the server said that it is overloaded.
+    pause: Option<Timestamp>,
+}
+
+impl Queue {
+    /// Replaces what is known of one node's pods. Pods that are no longer named are forgotten.
+    pub fn offer(&mut self, node: &str, candidates: Vec<Candidate>, now: Timestamp) {
+        let uids: Vec<String> = candidates.iter().map(|c| c.pod.uid.clone()).collect();
+        let before = self
+            .nodes
+            .insert(node.to_owned(), uids.clone())
+            .unwrap_or_default();
+        for uid in before.iter().filter(|uid| !uids.contains(uid)) {
+            self.forget(uid);
+        }
+        for candidate in candidates {
+            let uid = candidate.pod.uid.clone();
+            let guard = self.gates.guard_of(&candidate.pod);
+            self.unplace(&uid);
+            match self.entries.get_mut(&uid) {
+                Some(entry) => entry.renew(node, candidate, guard),
+                None => drop(
+                    self.entries
+                        .insert(uid.clone(), Entry::new(node, candidate, guard)),
+                ),
+            }
+            self.place(&uid, now);
+        }
+    }
+
+    /// Forgets a node: its drain is over, held or canceled.
+    pub fn withdraw(&mut self, node: &str) {
+        for uid in self.nodes.remove(node).unwrap_or_default() {
+            self.forget(&uid);
+        }
+        self.forced.remove(node);
+    }
+
+    /// A budget's new state: whoever waits on one with room goes on.
+    pub fn budget_changed(&mut self, budget: Budget, now: Timestamp) {
+        let woken = self.gates.observe(budget);
+        self.look_again(woken, now);
+    }
+
+    /// A budget was deleted.
+    pub fn budget_deleted(&mut self, id: &BudgetId, now: Timestamp) {
+        let woken = self.gates.remove(id);
+        self.look_again(woken, now);
+    }
+
+    /// A new list of all budgets: those that are missing from it are gone.
+    pub fn budgets_listed(&mut self, budgets: Vec<Budget>, now: Timestamp) {
+        let listed: BTreeSet<BudgetId> = budgets.iter().map(|b| b.id.clone()).collect();
+        for id in self.gates.ids().iter().filter(|id| !listed.contains(id)) {
+            self.budget_deleted(id, now);
+        }
+        for budget in budgets {
+            self.budget_changed(budget, now);
+        }
+        let all = self.entries.keys().cloned().collect();
+        self.look_again(all, now);
+    }
+
+    /// The next pod to be told to end, if any may be told now. It is in flight until [`Self::answered`].
+    pub fn pop(&mut self, now: Timestamp) -> Option<Order> {
+        self.run_timers(now);
+        if self.pause.is_some_and(|until| now < until) {
+            return None;
+        }
+        while let Some(uid) = self.ready.first().map(|key| key.uid.clone()) {
+            self.unplace(&uid);
+            let order = self
+                .entries
+                .get_mut(&uid)
+                .and_then(|entry| entry.order(&mut self.gates, now));
+            self.place(&uid, now);
+            if order.is_some() {
+                return order;
+            }
+        }
+        None
+    }
+
+    /// When the queue must be asked again by time alone.
+    #[must_use]
+    pub fn wake(&self) -> Option<Timestamp> {
+        let timer = self.timers.first().map(|(at, _)| *at);
+        if self.ready.is_empty() {
+            timer
+        } else {
+            self.pause.or(timer)
+        }
+    }
+
+    /// What became of an order.
+    pub fn answered(&mut self, order: &Order, answer: &Answer, now: Timestamp) {
+        let accepted = *answer == Answer::Accepted;
+        if accepted && order.verb == Verb::Delete && self.nodes.contains_key(&order.node) {
+            *self.forced.entry(order.node.clone()).or_default() += 1;
+        }
+        if let Answer::Overloaded { retry_after } = answer {
+            let wait = retry_after
+                .and_then(|d| SignedDuration::try_from(d).ok())
+                .unwrap_or(OVERLOAD_PAUSE);
+            self.pause = now.checked_add(wait).ok();
+        }
+        let refused = matches!(
+            answer,
+            Answer::BudgetRefused { .. } | Answer::BudgetContended
+        );
+        let woken = order
+            .permit
+            .as_ref()
+            .map(|id| self.gates.give_back(id, accepted, refused))
+            .unwrap_or_default();
+        let uid = &order.pod.uid;
+        if let Some(entry) = self.entries.get_mut(uid) {
+            entry.answered(order.verb, answer, now);
+            self.unplace(uid);
+            self.place(uid, now);
+        }
+        self.look_again(woken, now);
+    }
+
+    /// What is known of a node's pods: who is blocked and why.
+    #[must_use]
+    pub fn work(&self, node: &str) -> Vec<Work> {
+        let uids = self.nodes.get(node).map(Vec::as_slice).unwrap_or_default();
+        uids.iter()
+            .filter_map(|uid| self.entries.get(uid))
+            .map(Entry::work)
+            .collect()
+    }
+
+    /// How many of a node's pods were deleted past a refusal since it was first offered.
+    #[must_use]
+    pub fn forced(&self, node: &str) -> u32 {
+        self.forced.get(node).copied().unwrap_or_default()
+    }
+
+    /// How many pods wait on a budget: a gauge.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.gates.waiting()
+    }
+
+    fn forget(&mut self, uid: &str) {
+        self.unplace(uid);
+        self.entries.remove(uid);
+    }
+
+    fn look_again(&mut self, uids: Vec<String>, now: Timestamp) {
+        for uid in uids {
+            self.unplace(&uid);
+            if let Some(entry) = self.entries.get_mut(&uid) {
+                entry.guard = self.gates.guard_of(&entry.candidate.pod);
+            }
+            self.place(&uid, now);
+        }
+    }
+
+    fn run_timers(&mut self, now: Timestamp) {
+        while let Some((_, uid)) = self.timers.first().filter(|(at, _)| *at <= now).cloned() {
+            self.unplace(&uid);
+            self.place(&uid, now);
+        }
+    }
+
+    fn unplace(&mut self, uid: &str) {
+        let Some((key, place, timer)) = self.entries.get_mut(uid).and_then(|e| e.placed.take())
+        else {
+            return;
+        };
+        match place {
+            Place::Ready => drop(self.ready.remove(&key)),
+            Place::Waiting(id) => self.gates.stop_waiting(&id, &key),
+            Place::Parked => {}
+        }
+        if let Some(at) = timer {
+            self.timers.remove(&(at, key.uid));
+        }
+    }
+
+    fn place(&mut self, uid: &str, now: Timestamp) {
+        let Some(entry) = self.entries.get_mut(uid) else {
+            return;
+        };
+        let (place, timer) = entry.place(&self.gates, now);
+        // A time that has come already would be run again and again; the next event or offer looks again.
+        let timer = timer.filter(|at| *at > now);
+        let key = entry.key();
+        match &place {
+            Place::Ready => drop(self.ready.insert(key.clone())),
+            Place::Waiting(id) => self.gates.wait(id, key.clone()),
+            Place::Parked => {}
+        }
+        if let Some(at) = timer {
+            self.timers.insert((at, uid.to_owned()));
+        }
+        entry.placed = Some((key, place, timer));
+    }
+}

@@ -1,0 +1,65 @@
+//! How many evictions may be in flight: more while the API server answers well, half when it says it is overloaded.
+
+/// An eviction takes about 100 ms whatever the load, so a slot is worth ten a second.
+const START: usize = 32;
+/// Above this the server only queues: latency grows and the rate does not.
+const CAP: usize = 64;
+/// Even an overloaded server must be able to say that it is well again.
+const FLOOR: usize = 4;
+
+/// The adaptive limit.
+#[derive(Clone, Copy, Debug)]
+pub struct Slots {
+    limit: usize,
+    streak: usize,
+}
+
+impl Default for Slots {
+    fn default() -> Self {
+        Self {
+            limit: START,
+            streak: 0,
+        }
+    }
+}
+
+impl Slots {
+    /// How many may be in flight at the moment.
+    #[must_use]
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// The server answered: one slot more after each full window without overload.
+    pub fn served(&mut self) {
+        self.streak += 1;
+        if self.streak >= self.limit {
+            self.streak = 0;
+            self.limit = (self.limit + 1).min(CAP);
+        }
+    }
+
+    /// The server said that it is overloaded: half as many.
+    pub fn overloaded(&mut self) {
+        self.streak = 0;
+        self.limit = (self.limit / 2).max(FLOOR);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_grows_by_one_a_window_halves_on_overload_and_stays_in_bounds() {
+        let mut slots = Slots::default();
+        (0..32).for_each(|_| slots.served());
+        assert_eq!(slots.limit(), 33);
+        (0..100_000).for_each(|_| slots.served());
+        assert_eq!(slots.limit(), 64);
+        slots.overloaded();
+        assert_eq!(slots.limit(), 32);
+        (0..10).for_each(|_| slots.overloaded());
+        assert_eq!(slots.limit(), 4);
+    }
+}

@@ -1,0 +1,24 @@
+//! The state machine of one incident, pure: what is seen goes in, what is to be done and said comes out.
+//!
+//! ```text
+//! cancel or deletion ─► undo ─► Canceled
+//! Pending ─► cordon ─► Draining ─► (drained, or its time is over) ─► Releasing ─► Released ─► Completed or Failed
+//! ```
+//!
+//! [`decide::decide`] rebuilds everything from [`view::View`] at every pass; the stored phase is a report and never
+//! the only evidence. Killing the process between any two effects leaves a world from which the next pass goes on.
+
+pub mod action;
+pub mod decide;
+pub mod effect;
+pub mod hooks;
+mod pods;
+mod say;
+#[cfg(test)]
+mod tests;
+pub mod view;
+
+pub use decide::{Decision, decide};
+pub use effect::{Effect, Outcome};
+pub use say::{happenings, settle};
+pub use view::{HookTimeout, Machine, View};

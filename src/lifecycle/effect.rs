@@ -1,0 +1,105 @@
+//! What a decision asks for, and what came of it.
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::drain::Plan;
+
+/// How a lifecycle action is completed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LifecycleResult {
+    /// CONTINUE: the group goes on terminating the instance.
+    Continue,
+    /// ABANDON: the same for a terminating instance, unless the group's lifecycle policy retains it; other hooks of
+    /// the instance are skipped.
+    Abandon,
+}
+
+impl LifecycleResult {
+    /// The result as Auto Scaling and the record spell it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Continue => "CONTINUE",
+            Self::Abandon => "ABANDON",
+        }
+    }
+}
+
+/// One thing to do. Each is idempotent, bounded and timed out.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Close the node with this patch; beside it, make the object's deletion wait for the undo.
+    Cordon {
+        /// The merge patch.
+        patch: Value,
+        /// The finalizer is missing.
+        add_finalizer: bool,
+    },
+    /// Open the node with this patch, or take this incident off its record.
+    Open {
+        /// The merge patch.
+        patch: Value,
+    },
+    /// Make the object's deletion wait for the undo.
+    AddFinalizer,
+    /// Watch the node's pods.
+    OpenView {
+        /// Views are given out by deadline.
+        deadline: Timestamp,
+    },
+    /// Watch them no more.
+    CloseView,
+    /// Hand the node's pods to the eviction queue.
+    Offer(Plan),
+    /// Take them back.
+    Withdraw,
+    /// Read the time-outs of this signal's lifecycle hook.
+    ReadHook {
+        /// The signal.
+        signal_id: String,
+    },
+    /// Keep this signal's lifecycle action alive.
+    Heartbeat {
+        /// The signal.
+        signal_id: String,
+    },
+    /// Complete this signal's lifecycle action.
+    Complete {
+        /// The signal.
+        signal_id: String,
+        /// With this result.
+        result: LifecycleResult,
+    },
+    /// Let the object's deletion go on.
+    RemoveFinalizer,
+}
+
+/// What came of an effect, as far as the record must tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The heartbeat was accepted.
+    Beat {
+        /// The signal.
+        signal_id: String,
+    },
+    /// The lifecycle action was completed by us.
+    Completed {
+        /// The signal.
+        signal_id: String,
+        /// With this result.
+        result: LifecycleResult,
+    },
+    /// Auto Scaling knows no such action: it is over.
+    NoSuchAction {
+        /// The signal.
+        signal_id: String,
+    },
+    /// The call failed; it is tried again.
+    CallFailed {
+        /// The signal.
+        signal_id: String,
+        /// What was said.
+        message: String,
+    },
+}

@@ -1,0 +1,101 @@
+//! What the record says of the node's pods: counts, and the ten that matter most.
+
+use crate::api::Time;
+use crate::api::termination::{BlockReason, BlockedPod, PodsStatus};
+use crate::drain::Plan;
+use crate::drain::plan::Stuck;
+use crate::drain::queue::Work;
+
+use super::view::{Pods, View};
+
+/// How many blocked pods the record names.
+const BLOCKED_MAX: usize = 10;
+/// The longest message of a blocked pod, in bytes: the field's maximum is 1024.
+const MESSAGE_MAX: usize = 1024;
+
+/// The counts, given the plan for the pods that are there.
+pub(super) fn count(view: &View<'_>, pods: Pods<'_>, plan: &Plan) -> PodsStatus {
+    let new = plan
+        .remaining
+        .iter()
+        .filter(|uid| !view.seen.contains(*uid))
+        .count();
+    let total = view.gone_before + number(view.seen.len() + new);
+    let gone = total.saturating_sub(number(plan.remaining.len()));
+    let before = view
+        .object
+        .status
+        .as_ref()
+        .and_then(|s| s.pods.as_ref())
+        .map_or(0, |p| p.forced);
+    PodsStatus {
+        summary: format!("{gone}/{total}"),
+        total,
+        evicted: plan.leaving,
+        forced: pods.forced.max(before),
+        gone,
+        blocked: number(pods.work.iter().filter(|w| w.block.is_some()).count()),
+        stuck: number(plan.stuck.len()),
+        skipped: plan.skipped,
+    }
+}
+
+/// The pods that can not leave yet: stuck ones and those that are forced soonest first.
+pub(super) fn blocked(pods: Pods<'_>, plan: &Plan) -> Vec<BlockedPod> {
+    let mut named: Vec<BlockedPod> = plan
+        .stuck
+        .iter()
+        .map(stuck)
+        .chain(pods.work.iter().filter_map(refused))
+        .collect();
+    named.sort_by(|a, b| {
+        (a.force_time.is_none(), &a.force_time, &a.pod).cmp(&(
+            b.force_time.is_none(),
+            &b.force_time,
+            &b.pod,
+        ))
+    });
+    named.truncate(BLOCKED_MAX);
+    named
+}
+
+fn stuck(stuck: &Stuck) -> BlockedPod {
+    let kept_by = if stuck.pod.finalizers.is_empty() {
+        "its kubelet has not reported its end".to_owned()
+    } else {
+        format!("finalizers: {}", stuck.pod.finalizers.join(", "))
+    };
+    BlockedPod {
+        pod: stuck.pod.full_name(),
+        uid: stuck.pod.uid.clone(),
+        reason: BlockReason::Stuck,
+        by: None,
+        since: Time(stuck.since),
+        force_time: None,
+        message: shortened(format!(
+            "still there a minute after its grace period; {kept_by}"
+        )),
+    }
+}
+
+fn refused(work: &Work) -> Option<BlockedPod> {
+    let block = work.block.as_ref()?;
+    Some(BlockedPod {
+        pod: work.pod.clone(),
+        uid: work.uid.clone(),
+        reason: block.reason,
+        by: block.by.clone(),
+        since: Time(block.since),
+        force_time: work.force_at.map(Time),
+        message: shortened(block.message.clone()),
+    })
+}
+
+fn shortened(mut message: String) -> String {
+    message.truncate(message.floor_char_boundary(MESSAGE_MAX));
+    message
+}
+
+fn number(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,394 @@
+//! What people are told: conditions, the record after the effects, and what is worth an Event.
+
+use jiff::Timestamp;
+
+use super::effect::Outcome as Did;
+use super::hooks::Grid;
+use super::view::{HookTimeout, View};
+use crate::api::Time;
+use crate::api::condition::{self, READY, RECONCILING, STALLED, Statement};
+use crate::api::termination::{
+    LifecycleActionState, NodeTermination, NodeTerminationStatus, Outcome, Phase,
+};
+
+/// The node is closed to new pods.
+const CORDONED: &str = "Cordoned";
+/// Every pod that was to leave has left.
+const DRAINED: &str = "Drained";
+/// Nothing is owed to Auto Scaling.
+const LIFECYCLE_COMPLETED: &str = "LifecycleCompleted";
+/// A hook's time-out could not be read; the deadline is the policy's.
+const HOOK_TIMEOUT_UNKNOWN: &str = "HookTimeoutUnknown";
+/// The policy's heartbeat interval is not below the hook's time-out.
+const HEARTBEAT_SHORTENED: &str = "HeartbeatShortened";
+
+/// The longest message of a lifecycle action, in bytes: the field's maximum is 1024.
+const MESSAGE_MAX: usize = 1024;
+
+/// Puts what came of the effects into the record, and states the conditions.
+pub fn settle(view: &View<'_>, status: &mut NodeTerminationStatus, outcomes: &[Did]) {
+    for outcome in outcomes {
+        take_down(view, status, outcome);
+    }
+    let generation = view.object.metadata.generation;
+    for statement in statements(view, status) {
+        condition::set(&mut status.conditions, statement, generation, view.now);
+    }
+    kstatus(status, generation, view.now);
+}
+
+fn take_down(view: &View<'_>, status: &mut NodeTerminationStatus, outcome: &Did) {
+    let (Did::Beat { signal_id }
+    | Did::Completed { signal_id, .. }
+    | Did::NoSuchAction { signal_id }
+    | Did::CallFailed { signal_id, .. }) = outcome;
+    let heartbeat = status
+        .policy
+        .as_ref()
+        .and_then(|p| p.lifecycle.heartbeat.clone());
+    let Some(action) = status
+        .lifecycle_actions
+        .iter_mut()
+        .find(|a| &a.signal_id == signal_id)
+    else {
+        return;
+    };
+    match outcome {
+        Did::Beat { .. } => {
+            let notice = view
+                .object
+                .spec
+                .signals
+                .iter()
+                .find(|s| &s.id == signal_id)
+                .map_or(view.now, |s| s.notice_time.0);
+            let timeout = match view.hooks.get(signal_id) {
+                Some(HookTimeout::Known { heartbeat, .. }) => Some(*heartbeat),
+                _ => None,
+            };
+            action.heartbeats += 1;
+            action.message = None;
+            action.next_heartbeat_time = heartbeat
+                .and_then(|h| Grid::new(&h, timeout).after(notice, view.now))
+                .map(Time);
+        }
+        Did::Completed { result, .. } => {
+            action.state = LifecycleActionState::Completed;
+            action.result = Some(result.as_str().to_owned());
+            close(action, view.now);
+        }
+        Did::NoSuchAction { .. } => {
+            action.state = LifecycleActionState::AlreadyDone;
+            close(action, view.now);
+        }
+        Did::CallFailed { message, .. } => {
+            let mut message = message.clone();
+            message.truncate(message.floor_char_boundary(MESSAGE_MAX));
+            action.message = Some(message);
+        }
+    }
+}
+
+fn close(action: &mut crate::api::termination::LifecycleActionStatus, now: Timestamp) {
+    action.completed_at = Some(Time(now));
+    action.next_heartbeat_time = None;
+    action.message = None;
+}
+
+fn statements(view: &View<'_>, status: &NodeTerminationStatus) -> Vec<Statement> {
+    let mut say = Vec::new();
+    let works = status.started_at.is_some();
+    if works && !status.phase.is_some_and(Phase::is_finished) {
+        let closed = status.cordoned_at.is_some();
+        say.push(Statement::new(
+            CORDONED,
+            closed,
+            if closed { "Cordoned" } else { "Pending" },
+            cordon_message(view, closed),
+        ));
+    }
+    if status.phase == Some(Phase::Canceled) && works {
+        say.push(Statement::new(
+            CORDONED,
+            false,
+            "Undone",
+            "what was put on the node for this incident was taken off",
+        ));
+    }
+    if let Some(pods) = &status.pods {
+        say.push(drained(status, &pods.summary, pods.blocked + pods.stuck));
+    }
+    if !status.lifecycle_actions.is_empty() {
+        say.push(lifecycle(status));
+    }
+    let unknown = view.hooks.iter().find_map(|(id, h)| {
+        if let HookTimeout::Unknown(why) = h {
+            Some((id, why))
+        } else {
+            None
+        }
+    });
+    if let Some((id, why)) = unknown {
+        let message = format!(
+            "the time-out of the lifecycle hook of {id} can not be read ({why}); drain.timeoutSeconds is taken instead"
+        );
+        say.push(Statement::new(
+            HOOK_TIMEOUT_UNKNOWN,
+            true,
+            "CallFailed",
+            message,
+        ));
+    } else if condition::holds(&status.conditions, HOOK_TIMEOUT_UNKNOWN) {
+        say.push(Statement::new(
+            HOOK_TIMEOUT_UNKNOWN,
+            false,
+            "Read",
+            "the time-out of the lifecycle hook was read",
+        ));
+    }
+    say.extend(shortened(view, status));
+    say
+}
+
+fn cordon_message(view: &View<'_>, closed: bool) -> String {
+    let node = &view.object.spec.node_name;
+    if closed {
+        format!("node {node} is closed to new pods")
+    } else {
+        format!("node {node} is about to be closed")
+    }
+}
+
+fn drained(status: &NodeTerminationStatus, summary: &str, blocked: u32) -> Statement {
+    let deadline = status
+        .deadline
+        .as_ref()
+        .map_or_else(|| "none".to_owned(), |d| d.0.to_string());
+    match status.outcome {
+        Some(Outcome::Drained) => Statement::new(
+            DRAINED,
+            true,
+            "Drained",
+            format!("{summary} pods have gone"),
+        ),
+        Some(Outcome::NodeGone) => Statement::new(
+            DRAINED,
+            false,
+            "NodeGone",
+            format!("the Node went when {summary} pods had gone"),
+        ),
+        Some(Outcome::DrainIncomplete) => Statement::new(
+            DRAINED,
+            false,
+            "DrainIncomplete",
+            format!("at the deadline {summary} pods had gone, {blocked} were blocked"),
+        ),
+        Some(Outcome::Canceled) => Statement::new(
+            DRAINED,
+            false,
+            "Canceled",
+            format!("canceled when {summary} pods had gone"),
+        ),
+        _ => match status.blocked.first() {
+            None => Statement::new(
+                DRAINED,
+                false,
+                "Draining",
+                format!("{summary} pods have gone; deadline {deadline}"),
+            ),
+            Some(first) => {
+                let by = first
+                    .by
+                    .as_deref()
+                    .map(|b| format!(" by {b}"))
+                    .unwrap_or_default();
+                let then = first.force_time.as_ref().map_or_else(
+                    || "it is never forced".to_owned(),
+                    |t| format!("it is forced at {}", t.0),
+                );
+                let message = format!(
+                    "{summary} pods have gone, {blocked} are blocked: {} is held{by} since {} ({}: {}); {then}; deadline {deadline}",
+                    first.pod,
+                    first.since.0,
+                    first.reason.as_str(),
+                    first.message
+                );
+                Statement::new(DRAINED, false, "Blocked", message)
+            }
+        },
+    }
+}
+
+fn lifecycle(status: &NodeTerminationStatus) -> Statement {
+    let total = status.lifecycle_actions.len();
+    let left = status
+        .lifecycle_actions
+        .iter()
+        .filter(|a| a.state == LifecycleActionState::Left)
+        .count();
+    let pending = status
+        .lifecycle_actions
+        .iter()
+        .filter(|a| !a.state.is_over())
+        .count();
+    let failing = status
+        .lifecycle_actions
+        .iter()
+        .find_map(|a| a.message.as_deref().filter(|_| !a.state.is_over()));
+    match (pending, left, failing) {
+        (0, 0, _) => Statement::new(
+            LIFECYCLE_COMPLETED,
+            true,
+            "Completed",
+            format!("{total} lifecycle actions are over"),
+        ),
+        (0, left, _) => Statement::new(
+            LIFECYCLE_COMPLETED,
+            false,
+            "Left",
+            format!("{left} of {total} lifecycle actions are left alone"),
+        ),
+        (pending, _, Some(message)) => Statement::new(
+            LIFECYCLE_COMPLETED,
+            false,
+            "CallFailed",
+            format!("{pending} of {total} lifecycle actions wait; the last call failed: {message}"),
+        ),
+        (pending, _, None) => Statement::new(
+            LIFECYCLE_COMPLETED,
+            false,
+            "Pending",
+            format!("{pending} of {total} lifecycle actions wait for the drain"),
+        ),
+    }
+}
+
+fn shortened(view: &View<'_>, status: &NodeTerminationStatus) -> Option<Statement> {
+    let heartbeat = status.policy.as_ref()?.lifecycle.heartbeat.as_ref()?;
+    let timeout = view.hooks.values().find_map(|h| match h {
+        HookTimeout::Known {
+            heartbeat: timeout, ..
+        } if Grid::new(heartbeat, Some(*timeout)).shortened => Some(timeout),
+        _ => None,
+    })?;
+    let message = format!(
+        "heartbeats come every {} s, half of the hook's time-out, for the policy's interval of {} s is not below it",
+        timeout.as_secs() / 2,
+        heartbeat.interval_seconds
+    );
+    Some(Statement::new(
+        HEARTBEAT_SHORTENED,
+        true,
+        "IntervalNotBelowTimeout",
+        message,
+    ))
+}
+
+/// The three conditions that kstatus reads, from the phase alone.
+fn kstatus(status: &mut NodeTerminationStatus, generation: Option<i64>, now: Timestamp) {
+    let phase = status.phase.unwrap_or(Phase::Pending);
+    let outcome = status.outcome.map_or("", Outcome::as_str);
+    let (ready, reconciling, stalled) = match phase {
+        Phase::Pending | Phase::Draining | Phase::Releasing => (false, true, false),
+        Phase::Waiting | Phase::Released | Phase::Completed | Phase::Canceled => {
+            (true, false, false)
+        }
+        Phase::Failed => (false, false, true),
+    };
+    let message = match phase {
+        Phase::Pending => "recorded; work has not started".to_owned(),
+        Phase::Waiting => "held by spec.hold: heartbeats go on, nothing else does".to_owned(),
+        Phase::Draining => "the node's pods are leaving".to_owned(),
+        Phase::Releasing => "lifecycle actions are being completed".to_owned(),
+        Phase::Released => format!("our work is done ({outcome}); open until the Node is gone"),
+        Phase::Completed | Phase::Canceled | Phase::Failed => format!("over ({outcome})"),
+    };
+    let mut state = |kind, holds: bool| {
+        if holds || kind == READY {
+            condition::set(
+                &mut status.conditions,
+                Statement::new(kind, holds, phase.as_str(), message.clone()),
+                generation,
+                now,
+            );
+        } else {
+            condition::remove(&mut status.conditions, kind);
+        }
+    };
+    state(READY, ready);
+    state(RECONCILING, reconciling);
+    state(STALLED, stalled);
+}
+
+/// Something worth an Event on the object and its node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct News {
+    /// In one CamelCase word.
+    pub reason: &'static str,
+    /// It needs attention.
+    pub warning: bool,
+    /// In a sentence.
+    pub note: String,
+}
+
+/// What is worth an Event, given what the record said before and says now: cordoned, blocked, done, failed.
+#[must_use]
+pub fn happenings(object: &NodeTermination, now: &NodeTerminationStatus) -> Vec<News> {
+    let empty = NodeTerminationStatus::default();
+    let before = object.status.as_ref().unwrap_or(&empty);
+    let kind = now.reason.unwrap_or_default().as_str();
+    let deadline = now
+        .deadline
+        .as_ref()
+        .map_or_else(String::new, |d| format!(", deadline {}", d.0));
+    let mut news = Vec::new();
+    if before.cordoned_at.is_none() && now.cordoned_at.is_some() {
+        news.push(News {
+            reason: "Cordoned",
+            warning: false,
+            note: format!("{kind} of {}{deadline}", object.spec.instance_id),
+        });
+    }
+    if before.blocked.is_empty() && !now.blocked.is_empty() {
+        let note = condition::find(&now.conditions, DRAINED)
+            .map(|c| c.message.clone())
+            .unwrap_or_default();
+        news.push(News {
+            reason: "Blocked",
+            warning: true,
+            note,
+        });
+    }
+    let outcome = now.outcome.map_or("", Outcome::as_str);
+    if before.phase != now.phase {
+        match now.phase {
+            Some(Phase::Released) if now.outcome == Some(Outcome::DrainIncomplete) => {
+                let note = condition::find(&now.conditions, DRAINED)
+                    .map(|c| c.message.clone())
+                    .unwrap_or_default();
+                news.push(News {
+                    reason: "DrainIncomplete",
+                    warning: true,
+                    note,
+                });
+            }
+            Some(Phase::Released) => news.push(News {
+                reason: "Released",
+                warning: false,
+                note: format!("{kind}: {outcome}"),
+            }),
+            Some(Phase::Canceled) => news.push(News {
+                reason: "Canceled",
+                warning: false,
+                note: format!("{kind}: undone"),
+            }),
+            Some(Phase::Failed) if before.phase != Some(Phase::Released) => news.push(News {
+                reason: "Failed",
+                warning: true,
+                note: format!("{kind}: {outcome}"),
+            }),
+            _ => {}
+        }
+    }
+    news
+}

@@ -1,0 +1,92 @@
+//! Everything that a decision may go by.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::api::termination::{EffectivePolicy, NodeTermination, NodeTerminationSpec};
+use crate::drain::queue::Work;
+use crate::drain::{Node, Pod};
+
+/// What one pass sees.
+pub struct View<'a> {
+    /// The wall clock: deadlines are absolute and come from AWS.
+    pub now: Timestamp,
+    /// The incident.
+    pub object: &'a NodeTermination,
+    /// The node, if it still is the one that the incident is about.
+    pub machine: Machine<'a>,
+    /// The policy that speaks for the node now. An incident that has started goes by its own copy.
+    pub policy: Option<&'a EffectivePolicy>,
+    /// What is known of the time-outs of the lifecycle hooks, by signal ID.
+    pub hooks: &'a BTreeMap<String, HookTimeout>,
+    /// The node's pods, once its view is complete.
+    pub pods: Option<Pods<'a>>,
+    /// UIDs of pods that were to leave, as far as this process has seen.
+    pub seen: &'a BTreeSet<String>,
+    /// Pods that had gone before this process saw the node.
+    pub gone_before: u32,
+    /// The UID of the operator's own pod.
+    pub own_pod: Option<&'a str>,
+}
+
+/// The node's pods and what the eviction queue knows of them.
+#[derive(Clone, Copy)]
+pub struct Pods<'a> {
+    /// The pods.
+    pub pods: &'a [Pod],
+    /// How long no pod has appeared.
+    pub quiet_for: SignedDuration,
+    /// Who is blocked and why.
+    pub work: &'a [Work],
+    /// How many were deleted past a refusal, so far.
+    pub forced: u32,
+}
+
+/// The node behind an incident.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Machine<'a> {
+    /// It is there, and it is the one.
+    Present(&'a Node),
+    /// There is no Node of that name, or another machine has it.
+    Gone,
+    /// The Node has the UID that the incident names, and its provider ID names another instance.
+    Mismatch,
+}
+
+impl<'a> Machine<'a> {
+    /// The machine behind `spec`, given the Node that has its name now.
+    #[must_use]
+    pub fn of(spec: &NodeTerminationSpec, node: Option<&'a Node>) -> Self {
+        match node {
+            Some(node) if node.uid != spec.node_uid => Self::Gone,
+            Some(node) if node.instance_id.as_ref() != Some(&spec.instance_id) => Self::Mismatch,
+            Some(node) => Self::Present(node),
+            None => Self::Gone,
+        }
+    }
+
+    /// The node, if it is there.
+    #[must_use]
+    pub fn node(self) -> Option<&'a Node> {
+        if let Self::Present(node) = self {
+            Some(node)
+        } else {
+            None
+        }
+    }
+}
+
+/// What is known of a lifecycle hook's time-out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HookTimeout {
+    /// The hook's settings, as `DescribeLifecycleHooks` tells them.
+    Known {
+        /// Without a heartbeat the action ends after this.
+        heartbeat: SignedDuration,
+        /// The action ends after this, however many heartbeats come.
+        global: SignedDuration,
+    },
+    /// They can not be read; why.
+    Unknown(String),
+}
