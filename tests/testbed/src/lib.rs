@@ -1,1 +1,5 @@
-//! The test bed.
+//! A test bed for the operator.
+
+pub mod process;
+
+pub use process::Child;
