@@ -1,5 +1,6 @@
 //! A test bed for the operator.
 
+pub mod binaries;
 pub mod process;
 
 pub use process::Child;
