@@ -126,7 +126,7 @@ impl Binaries {
         }
         build::check_go(Path::new(MODULES))?;
         build::say(&format!(
-            "building Kubernetes {KUBERNETES_VERSION} from source, once"
+            "building Kubernetes {KUBERNETES_VERSION} from source, once; this takes minutes"
         ));
         for (index, tool) in missing.iter().enumerate() {
             build::build(tool, &self.cache, index + 1, missing.len())?;

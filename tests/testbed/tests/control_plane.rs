@@ -5,7 +5,7 @@ use std::{
     io::{BufRead, BufReader},
     os::unix::process::CommandExt,
     path::PathBuf,
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -185,56 +185,74 @@ async fn a_restarted_api_server_has_its_data() {
     assert!(!folder.exists());
 }
 
-/// Set for the process that is to be killed.
+/// Set for the process that is to end.
 const VICTIM: &str = "TESTBED_TEST_VICTIM";
 
-/// Not a test by itself: the process the next test kills.
+/// Not a test by itself: the process the next tests bring to its end.
 #[tokio::test]
 #[ignore = "started by another test"]
 async fn victim() {
-    if std::env::var_os(VICTIM).is_none() {
+    let Ok(end) = std::env::var(VICTIM) else {
         return;
-    }
-    let control_plane = ControlPlane::start().await.unwrap();
+    };
+    // Leaked, it is never dropped, like the shared one of a test binary.
+    let control_plane = Box::leak(Box::new(ControlPlane::start().await.unwrap()));
     println!("\nfolder {}", control_plane.folder().display());
-    std::future::pending::<()>().await;
+    if end == "killed" {
+        std::future::pending::<()>().await;
+    }
+    std::io::stdin().read_line(&mut String::new()).unwrap();
+    panic!("as asked");
 }
 
 #[test]
-fn a_parent_that_is_killed_leaves_no_process_and_no_file() {
-    for signal in [Signal::KILL, Signal::INT] {
-        let mut victim = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "victim", "--ignored", "--nocapture"])
-            .env(VICTIM, "1")
-            .stdout(Stdio::piped())
-            .process_group(0)
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(victim.stdout.take().unwrap()).lines();
-        let folder = lines
-            .map_while(Result::ok)
-            .find_map(|line| line.strip_prefix("folder ").map(PathBuf::from));
-        let folder = folder.unwrap();
-        let servers = running_in(&folder);
-        assert_eq!(servers.len(), 5, "{servers:?}");
+fn a_parent_that_is_killed_leaves_nothing() {
+    leaves_nothing("killed", |victim| {
+        kill_process(Pid::from_child(victim), Signal::KILL).unwrap();
+    });
+}
 
-        let pid = Pid::from_child(&victim);
-        match signal {
-            Signal::KILL => kill_process(pid, signal),
-            // As the terminal does it.
-            _ => kill_process_group(pid, signal),
-        }
+#[test]
+fn a_parent_that_is_interrupted_at_the_terminal_leaves_nothing() {
+    leaves_nothing("killed", |victim| {
+        kill_process_group(Pid::from_child(victim), Signal::INT).unwrap();
+    });
+}
+
+#[test]
+fn a_parent_that_panics_and_never_drops_leaves_nothing() {
+    leaves_nothing("panics", |victim| drop(victim.stdin.take()));
+}
+
+fn leaves_nothing(mode: &str, end: impl Fn(&mut Child)) {
+    let mut victim = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "victim", "--ignored", "--nocapture"])
+        .env(VICTIM, mode)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .spawn()
         .unwrap();
-        victim.wait().unwrap();
-        let give_up = Instant::now() + Duration::from_secs(10);
-        while folder.exists() || !running_in(&folder).is_empty() {
-            assert!(
-                Instant::now() < give_up,
-                "{:?} is left",
-                running_in(&folder)
-            );
-            std::thread::sleep(Duration::from_millis(20));
-        }
+    let mut lines = BufReader::new(victim.stdout.take().unwrap())
+        .lines()
+        .map(Result::unwrap);
+    let folder = lines
+        .find_map(|line| line.strip_prefix("folder ").map(PathBuf::from))
+        .unwrap();
+    let servers = running_in(&folder);
+    assert_eq!(servers.len(), 5, "{servers:?}");
+
+    end(&mut victim);
+    victim.wait().unwrap();
+    let give_up = Instant::now() + Duration::from_secs(10);
+    while folder.exists() || !running_in(&folder).is_empty() {
+        assert!(
+            Instant::now() < give_up,
+            "{:?} is left",
+            running_in(&folder)
+        );
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 
