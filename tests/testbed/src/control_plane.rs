@@ -200,6 +200,12 @@ impl ControlPlane {
     /// Ends every process and removes every file, as a drop does.
     pub fn stop(self) {}
 
+    /// Whether the servers are ours to stop and to audit: false with `TESTBED_KUBECONFIG`.
+    #[must_use]
+    pub fn is_own(&self) -> bool {
+        matches!(self.cluster, Cluster::Own(_))
+    }
+
     /// An error with the end of the log of the first server that no longer runs.
     pub fn check(&self) -> anyhow::Result<()> {
         match &self.cluster {

@@ -228,6 +228,7 @@ fn leaves_nothing(mode: &str, end: impl Fn(&mut Child)) {
     let mut victim = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "victim", "--ignored", "--nocapture"])
         .env(VICTIM, mode)
+        .env_remove("TESTBED_KUBECONFIG")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())

@@ -83,7 +83,8 @@ impl Servers {
     }
 
     pub(super) fn kwok_arguments(&self) -> anyhow::Result<Vec<String>> {
-        let stages = [
+        let configuration = [
+            "kwok",
             "node-initialize",
             "node-heartbeat-with-lease",
             "pod-ready",
@@ -96,7 +97,7 @@ impl Servers {
             // As a kubelet's: kube-controller-manager holds a node for lost without one.
             "--node-lease-duration-seconds=40".into(),
         ];
-        arguments.extend(stages.map(|stage| format!("--config={STAGES}/{stage}.yaml")));
+        arguments.extend(configuration.map(|name| format!("--config={STAGES}/{name}.yaml")));
         Ok(arguments)
     }
 
