@@ -1,0 +1,167 @@
+//! The processes of one control plane, their order, and their folder.
+
+mod commands;
+
+use std::{
+    path::Path,
+    process::Command,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use anyhow::Context;
+use tempfile::TempDir;
+
+use super::{AuditLog, Builder, READY_WITHIN, audit, credentials::Credentials, ports};
+use crate::{
+    binaries::Binaries,
+    process::{Child, watchdog},
+};
+
+/// How often a server is asked whether it is ready.
+const POLL: Duration = Duration::from_millis(100);
+
+/// The servers of one control plane, running or not. Fields are dropped in their order: the API
+/// server before etcd, without which it would not end, and the folder last.
+#[derive(Debug)]
+pub(super) struct Servers {
+    controllers: Mutex<Vec<Child>>,
+    api_server: Mutex<Option<Child>>,
+    etcd: Mutex<Option<Child>>,
+    binaries: Binaries,
+    credentials: Credentials,
+    audit: bool,
+    ports: Ports,
+    folder: TempDir,
+}
+
+#[derive(Debug)]
+struct Ports {
+    api_server: u16,
+    etcd: u16,
+    etcd_peer: u16,
+}
+
+impl Servers {
+    /// Makes the folder and all files in it; starts nothing.
+    pub(super) fn prepare(binaries: Binaries, options: &Builder) -> anyhow::Result<Self> {
+        let folder = tempfile::Builder::new().prefix("testbed-").tempdir()?;
+        watchdog::remove_at_exit(folder.path())?;
+        let [api_server, etcd, etcd_peer] = ports::free()?;
+        let url = format!("https://127.0.0.1:{api_server}");
+        if options.audit {
+            audit::write_policy(folder.path())?;
+        }
+        Ok(Self {
+            controllers: Mutex::default(),
+            api_server: Mutex::default(),
+            etcd: Mutex::default(),
+            binaries,
+            credentials: Credentials::write(folder.path(), &url, &options.users)?,
+            audit: options.audit,
+            ports: Ports {
+                api_server,
+                etcd,
+                etcd_peer,
+            },
+            folder,
+        })
+    }
+
+    pub(super) fn url(&self) -> String {
+        format!("https://127.0.0.1:{}", self.ports.api_server)
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub(super) fn binaries(&self) -> &Binaries {
+        &self.binaries
+    }
+
+    pub(super) fn credentials(&self) -> &Credentials {
+        &self.credentials
+    }
+
+    pub(super) fn audit_log(&self) -> Option<AuditLog> {
+        self.audit.then(|| AuditLog::new(self.folder()))
+    }
+
+    pub(super) fn start_etcd(&self) -> anyhow::Result<()> {
+        *lock(&self.etcd) = Some(self.spawn("etcd", &self.etcd_arguments())?);
+        Ok(())
+    }
+
+    /// Does nothing when it runs already.
+    pub(super) fn start_api_server(&self) -> anyhow::Result<()> {
+        let mut api_server = lock(&self.api_server);
+        if api_server.is_none() {
+            *api_server = Some(self.spawn("kube-apiserver", &self.api_server_arguments())?);
+        }
+        Ok(())
+    }
+
+    pub(super) fn stop_api_server(&self) {
+        *lock(&self.api_server) = None;
+    }
+
+    /// Starts what is a client of the API server. They would give up if it were not ready.
+    pub(super) fn start_controllers(&self) -> anyhow::Result<()> {
+        let mut controllers = lock(&self.controllers);
+        for (name, arguments) in [
+            (
+                "kube-controller-manager",
+                self.controller_manager_arguments()?,
+            ),
+            ("kube-scheduler", self.scheduler_arguments()?),
+            ("kwok", self.kwok_arguments()?),
+        ] {
+            controllers.push(self.spawn(name, &arguments)?);
+        }
+        Ok(())
+    }
+
+    /// An error when a server that was started has ended.
+    pub(super) fn check(&self) -> anyhow::Result<()> {
+        lock(&self.etcd).iter().try_for_each(Child::check)?;
+        lock(&self.api_server).iter().try_for_each(Child::check)?;
+        lock(&self.controllers).iter().try_for_each(Child::check)
+    }
+
+    /// Tries `attempt` until it succeeds, a server has ended, or [`READY_WITHIN`] is over.
+    pub(super) async fn await_condition<F>(
+        &self,
+        what: &str,
+        attempt: impl Fn() -> F,
+    ) -> anyhow::Result<()>
+    where
+        F: Future<Output = anyhow::Result<()>>,
+    {
+        let give_up = tokio::time::Instant::now() + READY_WITHIN;
+        loop {
+            self.check()?;
+            // An attempt may hang where a server that starts accepts a connection and is silent.
+            match tokio::time::timeout(Duration::from_secs(2), attempt()).await {
+                Ok(Ok(())) => return Ok(()),
+                Ok(Err(error)) if tokio::time::Instant::now() > give_up => {
+                    return Err(error.context(format!("{what}: not ready after {READY_WITHIN:?}")));
+                }
+                Err(elapsed) if tokio::time::Instant::now() > give_up => {
+                    return Err(elapsed).with_context(|| format!("{what}: no answer"));
+                }
+                _ => tokio::time::sleep(POLL).await,
+            }
+        }
+    }
+
+    fn spawn(&self, name: &str, arguments: &[String]) -> anyhow::Result<Child> {
+        let mut command = Command::new(self.binaries.path(name));
+        command.args(arguments).current_dir(self.folder());
+        Child::spawn(name, &command, &self.folder().join(format!("{name}.log")))
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
