@@ -1,1 +1,3 @@
 //! The test bed.
+
+pub mod aws;
