@@ -130,7 +130,8 @@ impl Aws {
     /// Lets time pass: visibility timeouts, retention and lifecycle deadlines within it expire.
     pub fn advance(&self, by: Duration) {
         self.world.clock.advance(by);
-        // Those who wait for an end look again at once.
+        // Those who wait, long polls included, look again at once.
+        lock(&self.world.sqs).wake();
         self.world.lifecycle_changed.notify();
     }
 

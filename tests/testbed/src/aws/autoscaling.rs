@@ -1,13 +1,17 @@
 //! Auto Scaling over the Query protocol: lifecycle hooks and what they keep waiting.
 
+mod action;
 mod lifecycle;
 
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-pub use self::lifecycle::{ActionState, EndedBy, LifecycleAction, LifecycleResult};
-pub(super) use self::lifecycle::{Hook, Lifecycle, no_such_group};
+pub use self::action::{ActionState, EndedBy, LifecycleAction, LifecycleResult};
+pub(super) use self::{
+    action::Hook,
+    lifecycle::{Lifecycle, no_such_group},
+};
 use super::{
     World,
     answer::ApiError,

@@ -7,7 +7,7 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{lock, signal::Signal};
+use super::lock;
 
 /// Runs with the machine's monotonic clock and jumps ahead on demand.
 #[derive(Debug)]
@@ -15,8 +15,6 @@ pub(super) struct Clock {
     started: Timestamp,
     origin: Instant,
     ahead: Mutex<Duration>,
-    /// Notified at every jump.
-    pub jumped: Signal,
 }
 
 impl Clock {
@@ -25,7 +23,6 @@ impl Clock {
             started: Timestamp::now(),
             origin: Instant::now(),
             ahead: Mutex::default(),
-            jumped: Signal::default(),
         }
     }
 
@@ -35,7 +32,6 @@ impl Clock {
 
     pub fn advance(&self, by: Duration) {
         *lock(&self.ahead) += by;
-        self.jumped.notify();
     }
 
     /// How long to wait on the machine's clock until `then`, if nobody advances this one.

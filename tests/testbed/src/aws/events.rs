@@ -1,7 +1,7 @@
-//! The messages that EventBridge puts into the queue, in AWS's formats.
+//! The messages that `EventBridge` puts into the queue, in AWS's formats.
 //!
 //! Sources: Amazon EC2 User Guide, "Spot Instance interruption notices"; Amazon EC2 Auto Scaling User Guide,
-//! "EventBridge event reference".
+//! "`EventBridge` event reference".
 
 use jiff::Timestamp;
 use serde_json::{Value, json};

@@ -14,7 +14,7 @@ use super::{
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FaultKind {
-    /// HTTP 500 `InternalError` or `InternalFailure`; the work is not done.
+    /// HTTP 500 `InternalFailure`; the work is not done.
     InternalError,
     /// HTTP 503 `ServiceUnavailable`; the work is not done.
     ServiceUnavailable,
@@ -37,16 +37,10 @@ impl FaultKind {
     pub(super) fn error(self, asked: &Asked) -> Option<ApiError> {
         let sqs = asked.service == Service::Sqs;
         match self {
-            Self::InternalError if sqs => Some(ApiError::coral(
-                500,
-                "InternalFailure",
-                "We encountered an internal error.",
-            )),
-            Self::InternalError => Some(ApiError::coral(
-                500,
-                "InternalFailure",
-                "An internal error has occurred.",
-            )),
+            Self::InternalError => {
+                let message = "We encountered an internal error. Please try again.";
+                Some(ApiError::coral(500, "InternalFailure", message))
+            }
             Self::ServiceUnavailable => {
                 let message = "Service is unable to handle request.";
                 Some(ApiError::coral(503, "ServiceUnavailable", message))

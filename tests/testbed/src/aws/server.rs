@@ -35,7 +35,7 @@ use super::{
 const BODY_LIMIT_BYTES: usize = 2 << 20;
 
 /// The longest pause between two looks at the lifecycle actions' deadlines.
-const IDLE: Duration = Duration::from_secs(3600);
+const IDLE: Duration = Duration::from_hours(1);
 
 /// The server's thread; it ends when this is dropped.
 #[derive(Debug)]
@@ -93,7 +93,6 @@ async fn serve(started: &mpsc::Sender<Arc<World>>) -> anyhow::Result<()> {
 
 /// Ends the lifecycle actions whose deadlines pass, without anybody's asking.
 async fn time_out_actions(world: Arc<World>) {
-    let mut jumps = world.clock.jumped.subscribe();
     let mut changes = world.lifecycle_changed.subscribe();
     loop {
         let next = {
@@ -103,7 +102,6 @@ async fn time_out_actions(world: Arc<World>) {
         };
         let pause = next.map_or(IDLE, |next| world.clock.until(next));
         tokio::select! {
-            () = jumps.changed() => {}
             () = changes.changed() => {}
             () = tokio::time::sleep(pause) => {
                 lock(&world.lifecycle).settle(world.clock.now());

@@ -1,6 +1,6 @@
 //! Wakes tasks that wait for a change, on whatever runtime they wait.
 
-use std::{future::Future, time::Duration};
+use std::time::Duration;
 
 use anyhow::Context;
 use tokio::sync::watch;
@@ -53,11 +53,9 @@ pub(super) struct Watcher(watch::Receiver<()>);
 
 impl Watcher {
     /// Ends at the next change; never, once the signal is gone.
-    pub fn changed(&mut self) -> impl Future<Output = ()> + Send + '_ {
-        async {
-            if self.0.changed().await.is_err() {
-                std::future::pending::<()>().await;
-            }
+    pub async fn changed(&mut self) {
+        if self.0.changed().await.is_err() {
+            std::future::pending::<()>().await;
         }
     }
 }

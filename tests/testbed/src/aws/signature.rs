@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, HeaderValue};
 use uuid::Uuid;
 
 use super::{answer::ApiError, request::Service};
@@ -78,7 +78,7 @@ impl Credentials {
         }
         let token = headers
             .get("x-amz-security-token")
-            .map(|token| token.as_bytes());
+            .map(HeaderValue::as_bytes);
         match self.sessions.get(&access_key_id) {
             Some(session) if token == Some(session.token.as_bytes()) => Ok(Signer {
                 region,

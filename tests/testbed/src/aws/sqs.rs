@@ -134,6 +134,13 @@ impl Sqs {
         }
     }
 
+    /// Lets everyone who waits for a queue look at it again, because time has jumped.
+    pub fn wake(&self) {
+        self.queues
+            .values()
+            .for_each(|queue| queue.changed.notify());
+    }
+
     pub fn delete(&mut self, name: &str) {
         if let Some(queue) = self.queues.remove(name) {
             queue.changed.notify();
@@ -184,7 +191,7 @@ pub(super) async fn perform(
     }
     let sqs = &mut lock(&world.sqs);
     match asked.operation.as_str() {
-        "CreateQueue" => create_queue(sqs, asked.input()?, now),
+        "CreateQueue" => create_queue(sqs, &asked.input()?, now),
         "GetQueueUrl" => get_queue_url(sqs, &asked.input()?),
         "GetQueueAttributes" => get_queue_attributes(sqs, &asked.input()?, now),
         "PurgeQueue" => purge_queue(sqs, &asked.input()?),
@@ -198,7 +205,7 @@ pub(super) async fn perform(
     }
 }
 
-fn create_queue(sqs: &mut Sqs, input: CreateQueue, now: Timestamp) -> Result<Value, ApiError> {
+fn create_queue(sqs: &mut Sqs, input: &CreateQueue, now: Timestamp) -> Result<Value, ApiError> {
     let attributes = Attributes::read(&input.attributes)?;
     sqs.create(&input.queue_name, attributes, now)?;
     Ok(json!({ "QueueUrl": sqs.url(&input.queue_name) }))

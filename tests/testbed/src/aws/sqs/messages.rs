@@ -15,7 +15,7 @@ use super::{
 };
 
 /// The longest a message can stay invisible after a receive: 12 h (API reference, `ChangeMessageVisibility`).
-const VISIBILITY_LIMIT: Duration = Duration::from_secs(43_200);
+const VISIBILITY_LIMIT: Duration = Duration::from_hours(12);
 
 /// How many messages a queue holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -30,7 +30,7 @@ pub(super) async fn receive(
     let signal = lock(&world.sqs).at(&input.queue_url)?.changed.clone();
     let mut end = None;
     loop {
-        let (mut changes, mut jumps) = (signal.subscribe(), world.clock.jumped.subscribe());
+        let mut changes = signal.subscribe();
         let look = look(&mut lock(&world.sqs), world, &input, duplicate)?;
         let end = *end.get_or_insert_with(|| Instant::now() + look.wait);
         if !look.found.is_empty() {
@@ -42,7 +42,6 @@ pub(super) async fn receive(
         let again = end.min(Instant::now() + look.pause);
         tokio::select! {
             () = changes.changed() => {}
-            () = jumps.changed() => {}
             () = tokio::time::sleep_until(again) => {}
         }
     }
