@@ -1,10 +1,11 @@
-//! A test bed for the operator: a real Kubernetes control plane on loopback, simulated nodes and
-//! pods.
+//! A test bed for the operator: a real Kubernetes control plane and a strict AWS stand-in on loopback,
+//! simulated nodes and pods.
 //!
 //! [`control_plane`] starts the servers that [`binaries`] finds or builds, [`cluster`] fills the
-//! cluster, and [`process`] keeps every child, the operator under test included, from outliving the
-//! test.
+//! cluster, [`aws`] plays SQS, Auto Scaling and STS, and [`process`] keeps every child, the operator
+//! under test included, from outliving the test.
 
+pub mod aws;
 pub mod binaries;
 pub mod cluster;
 pub mod control_plane;

@@ -1,0 +1,57 @@
+//! The messages that `EventBridge` puts into the queue, in AWS's formats.
+//!
+//! Sources: Amazon EC2 User Guide, "Spot Instance interruption notices"; Amazon EC2 Auto Scaling User Guide,
+//! "`EventBridge` event reference".
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::{ACCOUNT, LifecycleAction, REGION};
+
+/// An `EC2 Spot Instance Interruption Warning`; `time` is when it was sent, two minutes before the end.
+#[must_use]
+pub fn spot_interruption(instance_id: &str, time: Timestamp) -> String {
+    let resource = format!("arn:aws:ec2:{REGION}a:instance/{instance_id}");
+    let detail = json!({ "instance-id": instance_id, "instance-action": "terminate" });
+    let kind = "EC2 Spot Instance Interruption Warning";
+    envelope(kind, "aws.ec2", time, &resource, &detail)
+}
+
+/// The `EC2 Instance-terminate Lifecycle Action` that announces an action's start.
+#[must_use]
+pub fn terminate_lifecycle(action: &LifecycleAction, time: Timestamp) -> String {
+    let resource = format!(
+        "arn:aws:autoscaling:{REGION}:{ACCOUNT}:autoScalingGroup:{}:autoScalingGroupName/{}",
+        Uuid::new_v4(),
+        action.group
+    );
+    let detail = json!({
+        "LifecycleActionToken": action.token,
+        "AutoScalingGroupName": action.group,
+        "LifecycleHookName": action.hook,
+        "EC2InstanceId": action.instance_id,
+        "LifecycleTransition": "autoscaling:EC2_INSTANCE_TERMINATING",
+        "Origin": "AutoScalingGroup",
+        "Destination": "EC2",
+    });
+    let kind = "EC2 Instance-terminate Lifecycle Action";
+    envelope(kind, "aws.autoscaling", time, &resource, &detail)
+}
+
+fn envelope(kind: &str, source: &str, time: Timestamp, resource: &str, detail: &Value) -> String {
+    // EventBridge's own times are whole seconds.
+    let time = Timestamp::from_second(time.as_second()).unwrap_or(time);
+    json!({
+        "version": "0",
+        "id": Uuid::new_v4().to_string(),
+        "detail-type": kind,
+        "source": source,
+        "account": ACCOUNT,
+        "time": time.to_string(),
+        "region": REGION,
+        "resources": [resource],
+        "detail": detail,
+    })
+    .to_string()
+}

@@ -1,0 +1,185 @@
+//! The HTTP server: one thread with a runtime of its own, so that it outlives the runtime of the test that started it.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, mpsc},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use anyhow::Context;
+use axum::{
+    Router,
+    body::{self, Body},
+    extract::{ConnectInfo, Request, State},
+    response::Response,
+};
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    World,
+    answer::{self, ApiError},
+    autoscaling,
+    calls::Outcome,
+    connection::{CuttableListener, Line},
+    fault::FaultKind,
+    lock,
+    request::{self, Asked, Service},
+    signature::Signer,
+    sqs, sts,
+};
+
+/// The largest body that is read: twice the 1 MiB that a message or batch may have.
+const BODY_LIMIT_BYTES: usize = 2 << 20;
+
+/// The longest pause between two looks at the lifecycle actions' deadlines.
+const IDLE: Duration = Duration::from_hours(1);
+
+/// The server's thread; it ends when this is dropped.
+#[derive(Debug)]
+pub(super) struct Server {
+    stop: CancellationToken,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Binds a free loopback port and serves there.
+    pub fn start() -> anyhow::Result<(Self, Arc<World>)> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let stop = CancellationToken::new();
+        let (started, start) = mpsc::channel();
+        let stopped = stop.clone();
+        let serve = move || {
+            let serving = stopped.run_until_cancelled(serve(&started));
+            runtime.block_on(serving);
+            // Requests that are held, by long polls and faults, are not waited for.
+            runtime.shutdown_background();
+        };
+        let thread = std::thread::Builder::new()
+            .name("aws-stand-in".into())
+            .spawn(serve)?;
+        let server = Self {
+            stop,
+            thread: Some(thread),
+        };
+        let world = start.recv().context("start the AWS stand-in")?;
+        Ok((server, world))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+async fn serve(started: &mpsc::Sender<Arc<World>>) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
+    let world = Arc::new(World::new(&format!("http://{}", listener.local_addr()?)));
+    started.send(Arc::clone(&world))?;
+    tokio::spawn(time_out_actions(Arc::clone(&world)));
+    let router = Router::new().fallback(handle).with_state(world);
+    let service = router.into_make_service_with_connect_info::<Line>();
+    axum::serve(CuttableListener(listener), service).await?;
+    Ok(())
+}
+
+/// Ends the lifecycle actions whose deadlines pass, without anybody's asking.
+async fn time_out_actions(world: Arc<World>) {
+    let mut changes = world.lifecycle_changed.subscribe();
+    loop {
+        let next = {
+            let mut lifecycle = lock(&world.lifecycle);
+            lifecycle.settle(world.clock.now());
+            lifecycle.next_deadline()
+        };
+        let pause = next.map_or(IDLE, |next| world.clock.until(next));
+        tokio::select! {
+            () = changes.changed() => {}
+            () = tokio::time::sleep(pause) => {
+                lock(&world.lifecycle).settle(world.clock.now());
+                world.lifecycle_changed.notify();
+            }
+        }
+    }
+}
+
+async fn handle(
+    State(world): State<Arc<World>>,
+    ConnectInfo(line): ConnectInfo<Line>,
+    request: Request,
+) -> Response {
+    let (parts, body) = request.into_parts();
+    let body = body::to_bytes(body, BODY_LIMIT_BYTES)
+        .await
+        .unwrap_or_default();
+    let asked = request::read(&parts.method, &parts.headers, &body);
+    let signer = lock(&world.credentials).signer(&parts.headers, asked.service);
+    let call = world
+        .calls
+        .open(&asked, signer.as_ref().ok(), world.clock.now());
+    let refusal = refusal(&asked, signer);
+    let fault = if refusal.is_none() {
+        world.faults.strike(&asked)
+    } else {
+        None
+    };
+    let error = refusal.or_else(|| fault?.error(&asked));
+    if let Some(FaultKind::TimeOut(hold)) = fault {
+        call.close(Outcome::unanswered("TimeOut"), None);
+        tokio::time::sleep(hold).await;
+        return hang_up(&line);
+    }
+    let result = match error {
+        Some(error) => Err(error),
+        None => perform(&world, &asked, fault == Some(FaultKind::Duplicate)).await,
+    };
+    let violation = result.as_ref().err().filter(|error| error.violation);
+    let violation = violation.map(|error| error.message.clone());
+    if fault == Some(FaultKind::LostReply) {
+        call.close(Outcome::unanswered("LostReply"), violation);
+        return hang_up(&line);
+    }
+    call.close(outcome(asked.service, &result), violation);
+    answer::render(asked.service, &asked.operation, &result)
+}
+
+/// Why a request is not served at all: unsigned, or not understood.
+fn refusal(asked: &Asked, signer: Result<Signer, ApiError>) -> Option<ApiError> {
+    signer.err().or_else(|| asked.flaw.clone())
+}
+
+/// Closes the connection unanswered.
+fn hang_up(line: &Line) -> Response {
+    line.cut();
+    Response::new(Body::empty())
+}
+
+fn outcome(service: Service, result: &Result<Value, ApiError>) -> Outcome {
+    match result {
+        Ok(_) => Outcome {
+            status: 200,
+            code: None,
+        },
+        Err(error) => Outcome {
+            status: error.status,
+            code: Some(error.name(service).to_owned()),
+        },
+    }
+}
+
+async fn perform(world: &World, asked: &Asked, duplicate: bool) -> Result<Value, ApiError> {
+    match asked.service {
+        Service::Sqs => sqs::perform(world, asked, duplicate).await,
+        Service::AutoScaling => autoscaling::perform(world, asked),
+        Service::Sts => sts::perform(world, asked),
+        Service::Unknown => Err(request::unknown_operation(asked)),
+    }
+}
