@@ -1,2 +1,3 @@
 //! node-termination-operator
 pub mod api;
+pub mod event;
