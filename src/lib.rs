@@ -2,4 +2,5 @@
 pub mod api;
 pub mod cluster;
 pub mod drain;
+pub mod event;
 pub mod lifecycle;

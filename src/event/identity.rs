@@ -1,0 +1,156 @@
+//! Names that every monitor computes alike: a notice that is heard twice is one signal, and one incident of an
+//! instance is one object, with nobody asking anybody.
+
+use std::fmt::Write as _;
+
+use jiff::Timestamp;
+use sha2::{Digest, Sha256};
+
+use crate::api::termination::{LifecycleHook, SignalKind};
+
+/// The hash's length in a signal's ID, in bytes; 64 bits are plenty for the 32 signals of one object.
+const HASH_BYTES: usize = 8;
+
+/// The ID of a spot interruption: the instance, the time of its notice and what will be done with it.
+#[must_use]
+pub fn spot_interruption(instance_id: &str, notice: Timestamp, action: Option<&str>) -> String {
+    let notice = notice.as_second().to_string();
+    let fields = [instance_id, &notice, action.unwrap_or_default()];
+    signal_id(SignalKind::SpotInterruption, &fields)
+}
+
+/// The ID of an Auto Scaling termination: the instance and the lifecycle action, whose token is another each time.
+#[must_use]
+pub fn auto_scaling_termination(instance_id: &str, hook: &LifecycleHook) -> String {
+    let fields = [
+        instance_id,
+        &hook.auto_scaling_group_name,
+        &hook.hook_name,
+        &hook.action_token,
+    ];
+    signal_id(SignalKind::AutoScalingTermination, &fields)
+}
+
+/// The name of an instance's `number`-th `NodeTermination`: the instance ID, then `-2`, `-3` and so on.
+#[must_use]
+pub fn object_name(instance_id: &str, number: u32) -> String {
+    match number {
+        0 | 1 => instance_id.to_owned(),
+        _ => format!("{instance_id}-{number}"),
+    }
+}
+
+/// The field manager that applies one signal. Each signal has its own: a server-side apply takes away whatever
+/// the same manager applied before and does not repeat.
+#[must_use]
+pub fn field_manager(signal_id: &str) -> String {
+    format!("node-termination-operator/{signal_id}")
+}
+
+/// `<Kind>-<16 hex>`. Each field is hashed with its length before it, so that no two lists of fields run together.
+fn signal_id(kind: SignalKind, fields: &[&str]) -> String {
+    let mut hash = Sha256::new();
+    for field in fields {
+        hash.update((field.len() as u64).to_be_bytes());
+        hash.update(field.as_bytes());
+    }
+    let mut id = format!("{}-", kind.as_str());
+    for byte in &hash.finalize()[..HASH_BYTES] {
+        // Writing to a String can not fail.
+        let _ = write!(id, "{byte:02x}");
+    }
+    id
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INSTANCE: &str = "i-0aaa111122223333b";
+
+    fn hook(token: &str) -> LifecycleHook {
+        LifecycleHook {
+            auto_scaling_group_name: "workers".to_owned(),
+            hook_name: "drain".to_owned(),
+            action_token: token.to_owned(),
+            transition: "autoscaling:EC2_INSTANCE_TERMINATING".to_owned(),
+            region: "eu-west-1".to_owned(),
+            ..LifecycleHook::default()
+        }
+    }
+
+    /// The IDs are in etcd: an upgrade that computed others would record every open notice a second time.
+    #[test]
+    fn ids_never_change_between_releases() {
+        let notice = "2026-03-18T08:20:00Z".parse().unwrap();
+        assert_eq!(
+            spot_interruption(INSTANCE, notice, Some("terminate")),
+            "SpotInterruption-7a58687cebc0002d"
+        );
+        assert_eq!(
+            auto_scaling_termination(INSTANCE, &hook("87654321-4321-4321-4321-210987654321")),
+            "AutoScalingTermination-812d3b075a8cbfec"
+        );
+    }
+
+    #[test]
+    fn whatever_identifies_the_notice_changes_the_id() {
+        let at = |s| Timestamp::from_second(s).unwrap();
+        let base = spot_interruption(INSTANCE, at(100), Some("terminate"));
+        for other in [
+            spot_interruption("i-0aaa111122223333c", at(100), Some("terminate")),
+            spot_interruption(INSTANCE, at(101), Some("terminate")),
+            spot_interruption(INSTANCE, at(100), Some("stop")),
+            spot_interruption(INSTANCE, at(100), None),
+        ] {
+            assert_ne!(base, other);
+        }
+        let base = auto_scaling_termination(INSTANCE, &hook("a"));
+        let mut group = hook("a");
+        group.auto_scaling_group_name = "others".to_owned();
+        let mut name = hook("a");
+        name.hook_name = "backup".to_owned();
+        for other in [hook("b"), group, name] {
+            assert_ne!(base, auto_scaling_termination(INSTANCE, &other));
+        }
+    }
+
+    #[test]
+    fn whose_credentials_complete_the_action_is_not_its_identity() {
+        let mut other = hook("a");
+        other.role_arn = Some("arn:aws:iam::111122223333:role/nodes".to_owned());
+        other.external_id = Some("x".to_owned());
+        assert_eq!(
+            auto_scaling_termination(INSTANCE, &hook("a")),
+            auto_scaling_termination(INSTANCE, &other)
+        );
+    }
+
+    #[test]
+    fn neighbouring_fields_do_not_run_together() {
+        let kind = SignalKind::AutoScalingTermination;
+        assert_ne!(signal_id(kind, &["ab", "c"]), signal_id(kind, &["a", "bc"]));
+        assert_ne!(signal_id(kind, &["a", ""]), signal_id(kind, &["a"]));
+    }
+
+    #[test]
+    fn the_first_incident_has_the_instance_id_as_its_name() {
+        assert_eq!(object_name(INSTANCE, 1), INSTANCE);
+        assert_eq!(object_name(INSTANCE, 2), "i-0aaa111122223333b-2");
+        // A name is a label value too: at most 63 characters.
+        assert!(object_name(INSTANCE, u32::MAX).len() <= 63);
+    }
+
+    /// 128 bytes: apimachinery's `FieldManagerMaxLength`.
+    #[test]
+    fn a_field_manager_fits_the_api_servers_limit() {
+        let notice = Timestamp::UNIX_EPOCH;
+        for id in [
+            spot_interruption(INSTANCE, notice, None),
+            auto_scaling_termination(INSTANCE, &hook("a")),
+        ] {
+            assert!(id.len() <= 64, "the schema's limit of an ID: {id}");
+            assert!(field_manager(&id).len() <= 128);
+        }
+    }
+}
