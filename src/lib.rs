@@ -1,1 +1,3 @@
 //! node-termination-operator
+
+pub mod aws;
