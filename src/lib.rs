@@ -1,3 +1,4 @@
 //! node-termination-operator
 
 pub mod aws;
+pub mod leader;
