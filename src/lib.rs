@@ -1,5 +1,6 @@
 //! node-termination-operator
 pub mod api;
+pub mod aws;
 pub mod cluster;
 pub mod drain;
 pub mod event;

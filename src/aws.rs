@@ -1,0 +1,97 @@
+//! Effects on AWS in our own words: queues of notices and lifecycle hooks of Auto Scaling groups.
+//!
+//! An error of the SDK becomes a [`Reason`] of ours here and nowhere else. Nothing here retries: whoever calls knows how
+//! long a call is still worth it, backs off, and sees every single call in the metrics.
+
+mod accounts;
+mod call;
+mod error;
+mod lifecycle;
+mod metrics;
+mod queue;
+mod region;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use aws_sdk_sqs::config::SharedHttpClient;
+use aws_smithy_http_client::tls;
+use tokio::sync::{Mutex, Semaphore};
+
+use accounts::{Accounts, Clients};
+
+pub use error::{Error, Operation, Reason};
+pub use lifecycle::{Hook, Lifecycle, LifecycleAction, LifecycleResult};
+pub use metrics::Metrics;
+pub use queue::{Message, Queue, ReceiptHandle};
+pub use region::region_of_queue;
+
+/// The most calls to Auto Scaling in flight at once, over all accounts: its API is throttled per account and region, and
+/// the same allowance serves the group's own scaling.
+const AUTO_SCALING_CALLS: usize = 8;
+
+/// Where a call goes and with whose credentials.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Account {
+    /// The AWS region, such as `eu-west-1`.
+    pub region: String,
+    /// The IAM role to assume; without one the operator's own credentials are used.
+    pub role_arn: Option<String>,
+    /// The external ID that the role's trust policy asks for.
+    pub external_id: Option<String>,
+}
+
+/// The way into AWS: one HTTP client for everything, credentials cached per [`Account`]. Clones share all of it.
+///
+/// The standard environment (`AWS_ENDPOINT_URL`, `AWS_ROLE_ARN`, profiles, …) is honoured.
+#[derive(Clone, Debug)]
+pub struct Aws {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    http: SharedHttpClient,
+    accounts: Mutex<Accounts>,
+    auto_scaling: Arc<Semaphore>,
+    metrics: Metrics,
+}
+
+impl Aws {
+    /// A way into AWS that counts its calls in `metrics`. Nothing is read or sent before the first use of an account.
+    #[must_use]
+    pub fn new(metrics: Metrics) -> Self {
+        let ring = tls::rustls_provider::CryptoMode::Ring;
+        let http = aws_smithy_http_client::Builder::new()
+            .tls_provider(tls::Provider::Rustls(ring))
+            .build_https();
+        let shared = Shared {
+            http,
+            accounts: Mutex::default(),
+            auto_scaling: Arc::new(Semaphore::new(AUTO_SCALING_CALLS)),
+            metrics,
+        };
+        Self {
+            shared: Arc::new(shared),
+        }
+    }
+
+    /// The queue at `url`, used as `account`. Sends nothing: a missing queue or role shows at the first call.
+    pub async fn queue(&self, account: &Account, url: &str) -> Queue {
+        let clients = self.clients(account).await;
+        Queue::new(clients.sqs, url, self.shared.metrics.clone())
+    }
+
+    /// The Auto Scaling groups of `account`. Sends nothing.
+    pub async fn lifecycle(&self, account: &Account) -> Lifecycle {
+        let clients = self.clients(account).await;
+        let permits = Arc::clone(&self.shared.auto_scaling);
+        Lifecycle::new(clients.auto_scaling, permits, self.shared.metrics.clone())
+    }
+
+    async fn clients(&self, account: &Account) -> Clients {
+        let mut accounts = self.shared.accounts.lock().await;
+        accounts.clients(account, &self.shared.http).await
+    }
+}
