@@ -4,6 +4,7 @@ pub mod client;
 pub mod events;
 pub mod gate;
 pub mod nodes;
+pub mod objects;
 pub mod pods;
 pub mod record;
 pub mod status;
@@ -15,6 +16,7 @@ use std::time::Duration;
 pub use client::Clients;
 pub use gate::Gate;
 pub use nodes::Nodes;
+pub use objects::{Guarded, Objects};
 pub use views::Views;
 
 /// The field manager of everything but signals.

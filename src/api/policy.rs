@@ -1,6 +1,7 @@
 //! `TerminationPolicy`: which nodes, which event sources, and what an interruption means for them.
 
 mod defaults;
+mod rank;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::{CustomResource, KubeSchema};

@@ -1,5 +1,6 @@
 //! Recording a signal: one server-side apply, and what its answer means.
 
+use jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use kube::core::Status;
 use kube::{Api, Client, Resource, ResourceExt};
@@ -106,4 +107,14 @@ fn refused(status: &Status) -> Answer {
     } else {
         Answer::Invalid(status.message.clone())
     }
+}
+
+/// When the object of that name was finished, asked of the API server itself.
+///
+/// # Errors
+/// See [`Error`]. An object that is gone has no such time.
+pub async fn completed_at(client: &Client, name: &str) -> Result<Option<Timestamp>, Error> {
+    let api: Api<NodeTermination> = Api::all(client.clone());
+    let object = call("get record", api.get_opt(name)).await?;
+    Ok(object.and_then(|o| o.status).and_then(|s| s.completed_at).map(|t| t.0))
 }

@@ -1,0 +1,116 @@
+//! Our own two kinds, always at hand: a reflector each, tolerant of an object that does not parse.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use futures::StreamExt;
+use kube::core::{ClusterResourceScope, DeserializeGuard, Resource};
+use kube::runtime::reflector::{ObjectRef, Store, store::Writer};
+use kube::runtime::watcher::{Config, watcher};
+use kube::runtime::{WatchStreamExt, reflector};
+use kube::{Api, Client};
+use serde::de::DeserializeOwned;
+use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
+
+use crate::api::policy::{Action, TerminationPolicy};
+use crate::api::termination::{EffectivePolicy, NodeTermination, SignalKind};
+use crate::drain::Node;
+
+/// A subscriber that falls further behind than this looks at everything again.
+const CHANGES: usize = 4096;
+
+/// An object as the store holds it: one that does not parse must not stall the watch of all others.
+pub type Guarded<K> = DeserializeGuard<K>;
+
+/// The stored objects of one kind, and what changes among them.
+pub struct Objects<K>
+where
+    K: Resource<DynamicType = ()> + 'static,
+{
+    store: Store<Guarded<K>>,
+    changes: broadcast::Sender<ObjectRef<Guarded<K>>>,
+}
+
+impl<K: Resource<DynamicType = ()>> Clone for Objects<K> {
+    fn clone(&self) -> Self {
+        Self { store: self.store.clone(), changes: self.changes.clone() }
+    }
+}
+
+impl<K> Objects<K>
+where
+    K: Resource<DynamicType = (), Scope = ClusterResourceScope> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+{
+    /// Starts watching all objects of the kind until `stop`.
+    #[must_use]
+    pub fn start(client: Client, stop: CancellationToken) -> Self {
+        let (store, writer) = reflector::store();
+        let changes = broadcast::Sender::new(CHANGES);
+        tokio::spawn(reflect(Api::all(client), writer, changes.clone(), stop));
+        Self { store, changes }
+    }
+
+    /// The store, for a controller.
+    #[must_use]
+    pub fn store(&self) -> Store<Guarded<K>> {
+        self.store.clone()
+    }
+
+    /// All objects that parse.
+    pub fn all(&self) -> impl Iterator<Item = Arc<Guarded<K>>> {
+        self.store.state().into_iter().filter(|o| o.0.is_ok())
+    }
+
+    /// Objects that change from now on. One that falls behind gets `Lagged`: look at everything.
+    #[must_use]
+    pub fn changes(&self) -> broadcast::Receiver<ObjectRef<Guarded<K>>> {
+        self.changes.subscribe()
+    }
+}
+
+async fn reflect<K>(api: Api<Guarded<K>>, writer: Writer<Guarded<K>>, changes: broadcast::Sender<ObjectRef<Guarded<K>>>, stop: CancellationToken)
+where
+    K: Resource<DynamicType = (), Scope = ClusterResourceScope> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+{
+    let kind = K::kind(&()).into_owned();
+    let mut touched = watcher(api, Config::default())
+        .default_backoff()
+        .modify(|object| object.meta_mut().managed_fields = None)
+        .reflect(writer)
+        .touched_objects()
+        .take_until(stop.cancelled_owned())
+        .boxed();
+    while let Some(object) = touched.next().await {
+        match object {
+            // Nobody listens on a standby.
+            Ok(object) => drop(changes.send(ObjectRef::from_obj(&object))),
+            Err(error) => tracing::warn!(kind, %error, "watch failed, trying again"),
+        }
+    }
+}
+
+impl Objects<TerminationPolicy> {
+    /// The one policy that speaks for the node: the highest priority, then the first by name.
+    #[must_use]
+    pub fn for_node(&self, node: &Node) -> Option<EffectivePolicy> {
+        let policies = self.all();
+        let selecting = policies.filter(|p| p.0.as_ref().is_ok_and(|p| p.selects(&node.labels)));
+        let best = selecting.min_by_key(|p| p.0.as_ref().map(TerminationPolicy::rank).ok())?;
+        best.0.as_ref().ok().map(TerminationPolicy::effective)
+    }
+
+    /// What that policy wants to be done about a kind of signal.
+    #[must_use]
+    pub fn action_for(&self, node: &Node, kind: SignalKind) -> Option<Action> {
+        self.for_node(node).map(|policy| policy.actions.of(kind))
+    }
+}
+
+impl Objects<NodeTermination> {
+    /// The object of that name, if it is there and parses.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<Arc<Guarded<NodeTermination>>> {
+        self.store.get(&ObjectRef::new(name)).filter(|o| o.0.is_ok())
+    }
+}

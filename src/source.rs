@@ -1,0 +1,16 @@
+//! Where interruptions are heard: monitors of queues, kept running as policies ask for them.
+//!
+//! ```text
+//! receive ─► parse (event) ─► resolve the node ─► record (one apply) ─► delete, in batches
+//! ```
+//!
+//! A message is deleted only with the proof that its signal is in etcd, or that there is nothing to record.
+
+pub mod metrics;
+pub mod record;
+pub mod sqs;
+pub mod supervisor;
+
+pub use metrics::Metrics;
+pub use record::Recorder;
+pub use supervisor::Supervisor;

@@ -1,0 +1,137 @@
+//! From a signal to its durable record: which node, which policy, which object.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kube::Client;
+
+use super::metrics::Metrics;
+use crate::api::policy::{Action, TerminationPolicy};
+use crate::cluster::nodes::Resolution;
+use crate::cluster::record::{self, Answer, Identity, Recorded};
+use crate::cluster::{Error, Gate, Nodes, Objects};
+use crate::drain::Node;
+use crate::event::{Heard, identity};
+use crate::telemetry::Timeline;
+
+/// More incidents of one instance than this are not numbered: something makes them up.
+const NUMBERS_MAX: u32 = 100;
+
+/// Proof that a message may be deleted on account of one signal.
+#[derive(Debug)]
+pub enum Settled {
+    /// The signal is in etcd.
+    Recorded(Recorded),
+    /// There is nothing to record; why.
+    Nothing(&'static str),
+}
+
+/// What became of one signal.
+#[derive(Debug)]
+pub enum Verdict {
+    /// The message may go.
+    Settled(Settled),
+    /// The instance is no node of this cluster.
+    UnknownInstance,
+    /// The message must come again; why.
+    Later(&'static str),
+}
+
+/// Records signals; cheap to clone.
+#[derive(Clone)]
+pub struct Recorder {
+    /// The client of the control path.
+    pub client: Client,
+    /// Records go before everything else.
+    pub gate: Gate,
+    /// Which node an instance is.
+    pub nodes: Arc<Nodes>,
+    /// Which policy speaks for it.
+    pub policies: Objects<TerminationPolicy>,
+    /// How long each step takes.
+    pub timeline: Timeline,
+    /// What is counted.
+    pub metrics: Metrics,
+}
+
+impl Recorder {
+    /// Records one signal, or says why not.
+    pub async fn record(&self, heard: &Heard) -> Verdict {
+        let verdict = self.resolve_and_record(heard).await;
+        let outcome = match &verdict {
+            Verdict::Settled(Settled::Recorded(_)) => "Recorded",
+            Verdict::Settled(Settled::Nothing(reason)) | Verdict::Later(reason) => reason,
+            Verdict::UnknownInstance => "UnknownInstance",
+        };
+        self.metrics.signal(heard.signal.kind, outcome);
+        verdict
+    }
+
+    async fn resolve_and_record(&self, heard: &Heard) -> Verdict {
+        let node = match self.nodes.resolve(&heard.instance_id) {
+            Resolution::Node(node) => node,
+            Resolution::Unknown => return Verdict::UnknownInstance,
+            Resolution::NotYet => return Verdict::Later("NodesNotKnown"),
+        };
+        match self.policies.action_for(&node, heard.signal.kind) {
+            None => Verdict::Settled(Settled::Nothing("NoPolicy")),
+            Some(Action::Ignore) => Verdict::Settled(Settled::Nothing("Ignored")),
+            Some(_) => self.record_on(&node, heard).await,
+        }
+    }
+
+    /// Applies the signal to the instance's open object: the first whose number takes it.
+    async fn record_on(&self, node: &Node, heard: &Heard) -> Verdict {
+        let signal = &heard.signal;
+        let manager = identity::field_manager(&signal.id);
+        let identity = Identity { node_name: node.name.clone(), node_uid: node.uid.clone(), instance_id: heard.instance_id.clone() };
+        for number in 1..=NUMBERS_MAX {
+            let name = identity::object_name(&heard.instance_id, number);
+            self.timeline.received(&name);
+            let turn = self.gate.record().await;
+            let answer = record::apply(&self.client, &name, &manager, &identity, signal).await;
+            drop(turn);
+            match answer {
+                Ok(Answer::Recorded(proof)) => {
+                    self.timeline.reached(&name, "recorded");
+                    tracing::info!(nodetermination = name, node = node.name, signal = signal.id, "recorded");
+                    return Verdict::Settled(Settled::Recorded(proof));
+                }
+                Ok(Answer::Finished) => match self.is_late(&name, heard).await {
+                    Ok(true) => return Verdict::Settled(Settled::Nothing("LateDuplicate")),
+                    Ok(false) => {}
+                    Err(error) => return later(&name, &error),
+                },
+                Ok(Answer::Full) if signal.lifecycle_hook.is_none() => {
+                    tracing::warn!(nodetermination = name, signal = signal.id, "the record is full: this signal adds nothing");
+                    return Verdict::Settled(Settled::Nothing("SignalsTruncated"));
+                }
+                Ok(Answer::OtherIdentity | Answer::Full) => {}
+                Ok(Answer::Dying) => return Verdict::Later("BeingDeleted"),
+                Ok(Answer::Invalid(message)) => {
+                    tracing::error!(nodetermination = name, signal = signal.id, message, "the API server will never take this signal");
+                    return Verdict::Settled(Settled::Nothing("Invalid"));
+                }
+                Err(error) => return later(&name, &error),
+            }
+            self.timeline.forget(&name);
+        }
+        tracing::error!(instance = heard.instance_id, NUMBERS_MAX, "too many incidents of one instance");
+        Verdict::Settled(Settled::Nothing("TooManyIncidents"))
+    }
+
+    /// Whether a signal for a finished object is a straggler of that incident. A lifecycle action never is: somebody
+    /// must still complete it.
+    async fn is_late(&self, name: &str, heard: &Heard) -> Result<bool, Error> {
+        if heard.signal.lifecycle_hook.is_some() {
+            return Ok(false);
+        }
+        let completed: Option<Timestamp> = record::completed_at(&self.client, name).await?;
+        Ok(completed.is_some_and(|at| heard.signal.notice_time.0 <= at))
+    }
+}
+
+fn later(name: &str, error: &Error) -> Verdict {
+    tracing::warn!(nodetermination = name, %error, "a signal could not be recorded; its message comes again");
+    Verdict::Later("APIUnavailable")
+}

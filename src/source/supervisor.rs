@@ -1,0 +1,217 @@
+//! From policies to running monitors: one for each queue, however many policies name it.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use jiff::Timestamp;
+use tokio::sync::{broadcast, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::record::Recorder;
+use super::sqs::Monitor;
+use crate::api::policy::{SourceState, SqsSource, TerminationPolicy, UnknownInstances};
+use crate::aws::{Account, Aws, region_of_queue};
+use crate::telemetry::Health;
+
+/// A queue, and as whom it is read.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct QueueKey {
+    /// The queue's URL.
+    pub url: String,
+    /// The region, and the role if one is assumed.
+    pub account: Account,
+}
+
+impl QueueKey {
+    /// The queue of a source; `None` if neither the source nor the URL names a region.
+    #[must_use]
+    pub fn of(source: &SqsSource) -> Option<Self> {
+        let region = source.region.clone().or_else(|| region_of_queue(&source.queue_url).map(str::to_owned))?;
+        let account = Account { region, role_arn: source.role_arn.clone(), external_id: source.external_id.clone() };
+        Some(Self { url: source.queue_url.clone(), account })
+    }
+}
+
+/// How a queue is read. Where policies that share one differ, the most careful setting holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Long polls side by side: the most that any asks for.
+    pub receivers: u32,
+    /// The shortest that any asks for.
+    pub visibility_timeout_seconds: u32,
+    /// Delete only if all say so.
+    pub unknown_instances: UnknownInstances,
+}
+
+impl Settings {
+    fn of(source: &SqsSource) -> Self {
+        Self {
+            receivers: source.receivers,
+            visibility_timeout_seconds: source.visibility_timeout_seconds,
+            unknown_instances: source.unknown_instances,
+        }
+    }
+
+    fn join(self, other: Self) -> Self {
+        let leave = self.unknown_instances == UnknownInstances::Leave || other.unknown_instances == UnknownInstances::Leave;
+        Self {
+            receivers: self.receivers.max(other.receivers),
+            visibility_timeout_seconds: self.visibility_timeout_seconds.min(other.visibility_timeout_seconds),
+            unknown_instances: if leave { UnknownInstances::Leave } else { UnknownInstances::Delete },
+        }
+    }
+}
+
+/// The queues that these policies ask for.
+pub fn wanted<'a>(policies: impl IntoIterator<Item = &'a TerminationPolicy>) -> HashMap<QueueKey, Settings> {
+    let mut wanted: HashMap<QueueKey, Settings> = HashMap::new();
+    for source in policies.into_iter().flat_map(|p| &p.spec.sources).filter_map(|s| s.sqs.as_ref()) {
+        let Some(key) = QueueKey::of(source) else { continue };
+        let settings = Settings::of(source);
+        wanted.entry(key).and_modify(|s| *s = s.join(settings)).or_insert(settings);
+    }
+    wanted
+}
+
+/// How a monitor is doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MonitorState {
+    /// Starting, Polling or `BackingOff`.
+    pub state: SourceState,
+    /// In one CamelCase word.
+    pub reason: String,
+    /// In a sentence.
+    pub message: String,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+struct Running {
+    settings: Settings,
+    state: watch::Receiver<MonitorState>,
+    stop: CancellationToken,
+}
+
+/// Starts, replaces and stops monitors.
+pub struct Supervisor {
+    aws: Aws,
+    recorder: Recorder,
+    health: Health,
+    changes: broadcast::Sender<()>,
+    running: Mutex<HashMap<QueueKey, Running>>,
+    tasks: Mutex<JoinSet<()>>,
+}
+
+impl Supervisor {
+    /// Nothing runs yet.
+    #[must_use]
+    pub fn new(aws: Aws, recorder: Recorder, health: Health) -> Self {
+        Self { aws, recorder, health, changes: broadcast::Sender::new(16), running: Mutex::default(), tasks: Mutex::default() }
+    }
+
+    /// Told when a monitor's state changes.
+    #[must_use]
+    pub fn changes(&self) -> broadcast::Receiver<()> {
+        self.changes.subscribe()
+    }
+
+    /// Makes the running monitors the wanted ones.
+    pub fn run_exactly(&self, wanted: &HashMap<QueueKey, Settings>) {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.retain(|key, monitor| {
+            let keep = wanted.get(key) == Some(&monitor.settings);
+            if !keep {
+                tracing::info!(queue = key.url, region = key.account.region, "monitor stops");
+                monitor.stop.cancel();
+            }
+            keep
+        });
+        for (key, settings) in wanted {
+            if !running.contains_key(key) {
+                running.insert(key.clone(), self.start(key.clone(), *settings));
+            }
+        }
+    }
+
+    /// How the queue's monitor is doing, if it runs.
+    #[must_use]
+    pub fn state(&self, key: &QueueKey) -> Option<MonitorState> {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.get(key).map(|monitor| monitor.state.borrow().clone())
+    }
+
+    /// Stops all monitors and waits until they have settled what they hold.
+    pub async fn stop(&self) {
+        self.run_exactly(&HashMap::new());
+        let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        tasks.join_all().await;
+    }
+
+    fn start(&self, key: QueueKey, settings: Settings) -> Running {
+        tracing::info!(queue = key.url, region = key.account.region, receivers = settings.receivers, "monitor starts");
+        let message = "the first call has not been answered".to_owned();
+        let (sender, state) = watch::channel(MonitorState { state: SourceState::Starting, reason: "Starting".to_owned(), message, since: Timestamp::now() });
+        let stop = CancellationToken::new();
+        let monitor = Monitor {
+            key,
+            settings,
+            aws: self.aws.clone(),
+            recorder: self.recorder.clone(),
+            state: sender,
+            health: self.health.clone(),
+        };
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(monitor.run(stop.clone()));
+        tasks.spawn(forward(state.clone(), self.changes.clone()));
+        Running { settings, state, stop }
+    }
+}
+
+/// Tells of each change of state until the monitor is gone.
+async fn forward(mut state: watch::Receiver<MonitorState>, changes: broadcast::Sender<()>) {
+    while state.changed().await.is_ok() {
+        // Nobody listens while the last leader task ends.
+        let _ = changes.send(());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::policy::{Source, TerminationPolicySpec};
+
+    fn policy(sources: Vec<SqsSource>) -> TerminationPolicy {
+        let sources = sources.into_iter().map(|sqs| Source { name: "q".into(), sqs: Some(sqs), imds: None }).collect();
+        TerminationPolicy::new("p", TerminationPolicySpec { sources, ..TerminationPolicySpec::default() })
+    }
+
+    fn source(receivers: u32, visibility_timeout_seconds: u32, unknown_instances: UnknownInstances) -> SqsSource {
+        SqsSource {
+            queue_url: "https://sqs.eu-west-1.amazonaws.com/123456789012/q".into(),
+            region: None,
+            role_arn: None,
+            external_id: None,
+            receivers,
+            visibility_timeout_seconds,
+            unknown_instances,
+        }
+    }
+
+    #[test]
+    fn policies_that_share_a_queue_share_one_monitor_with_the_most_careful_settings() {
+        let one = policy(vec![source(1, 30, UnknownInstances::Delete)]);
+        let other = policy(vec![source(4, 15, UnknownInstances::Leave)]);
+        let wanted = wanted([&one, &other]);
+        let settings = Settings { receivers: 4, visibility_timeout_seconds: 15, unknown_instances: UnknownInstances::Leave };
+        assert_eq!(wanted.into_values().collect::<Vec<_>>(), [settings]);
+    }
+
+    #[test]
+    fn another_role_is_another_monitor() {
+        let assumed = SqsSource { role_arn: Some("arn:aws:iam::123456789012:role/r".into()), ..source(1, 15, UnknownInstances::Leave) };
+        let policy = policy(vec![source(1, 15, UnknownInstances::Leave), assumed]);
+        assert_eq!(wanted([&policy]).len(), 2);
+    }
+}
