@@ -1,0 +1,24 @@
+# What a change must pass before it is merged, apart from the tests.
+check:
+    cargo fmt --all --check && cargo clippy --workspace --all-targets -- -D warnings
+    cargo deny check --hide-inclusion-graph && cargo machete
+
+# Unit, property and table tests, and those against a real control plane.
+test *args:
+    cargo test {{args}}
+
+# The binary against a real API server and the AWS stand-in.
+conformance:
+    tests/testbed/conformance.sh
+
+# Writes crds/ from the types.
+crds:
+    cargo run -q -- crds --output-dir crds
+
+# The main job in one command.
+demo:
+    cargo run --release --example demo
+
+# The measured promises.
+bench *args:
+    cargo bench {{args}}
