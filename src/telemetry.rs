@@ -1,0 +1,9 @@
+//! What the process tells of itself: logs, metrics, liveness and readiness.
+
+mod health;
+mod logging;
+mod server;
+
+pub use health::{Check, Health, Pulse};
+pub use logging::{Error as LogError, LogFormat, init};
+pub use server::{Error as ServerError, Server, SharedRegistry, bind};
