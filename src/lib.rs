@@ -1,4 +1,23 @@
-//! node-termination-operator
+//! A Kubernetes operator that makes the end of an EC2 instance harmless for the pods on its node.
+//!
+//! ```text
+//!  EventBridge ─► SQS ─► source ─► event (parse) ─► NodeTermination ─► controller ─► Node: cordon
+//!                          │      (record, then acknowledge)   ▲          │     ─► Pods: evictions, by deadline
+//!                          └─────────── one apply ─────────────┘          │     ─► Auto Scaling: heartbeat, complete
+//!                                                                         └─────► status, Events, metrics
+//!
+//!   controller ─► source, lifecycle, drain, cluster, aws, api, telemetry, leader
+//!       source ─► event, api, aws, cluster, drain, telemetry
+//!    lifecycle ─► drain, api                    pure: no client, no clock
+//!        drain ─► api                           pure
+//!        event ─► api                           pure
+//!      cluster ─► api, drain                    effects on Kubernetes
+//!          aws ─► (nothing of ours)             effects on AWS
+//!  api, leader, telemetry ─► (nothing of ours)
+//! ```
+//!
+//! `tests/architecture.rs` holds the arrows. `docs/architecture.md` tells the story.
+
 pub mod api;
 pub mod aws;
 pub mod cluster;

@@ -3,7 +3,9 @@
 mod health;
 mod logging;
 mod server;
+mod timeline;
 
 pub use health::{Check, Health, Pulse};
 pub use logging::{Error as LogError, LogFormat, init};
 pub use server::{Error as ServerError, Server, SharedRegistry, bind};
+pub use timeline::Timeline;

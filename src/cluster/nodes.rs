@@ -8,7 +8,7 @@ use kube::core::PartialObjectMeta;
 use kube::runtime::watcher::Event;
 use kube::{Api, Client};
 use serde_json::Value;
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 
 use super::{Error, FIELD_MANAGER, call};
 use crate::drain::Node;
@@ -20,6 +20,7 @@ const CHANGES: usize = 4096;
 /// The store; filled by [`super::watch::nodes`].
 pub struct Nodes {
     index: RwLock<Index>,
+    synced: watch::Sender<bool>,
     changes: broadcast::Sender<Arc<str>>,
 }
 
@@ -47,6 +48,7 @@ impl Default for Nodes {
     fn default() -> Self {
         Self {
             index: RwLock::default(),
+            synced: watch::Sender::new(false),
             changes: broadcast::Sender::new(CHANGES),
         }
     }
@@ -93,13 +95,10 @@ impl Nodes {
             .collect()
     }
 
-    /// Whether the store has been filled once.
-    #[must_use]
-    pub fn is_synced(&self) -> bool {
-        self.index
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .synced
+    /// Waits until the store has been filled once.
+    pub async fn synced(&self) {
+        // The sender lives as long as the store: this can not fail.
+        let _ = self.synced.subscribe().wait_for(|synced| *synced).await;
     }
 
     /// Names of nodes that change from now on. One that falls behind gets `Lagged`: look at everything.
@@ -110,6 +109,7 @@ impl Nodes {
 
     /// Takes one event of the watch.
     pub(super) fn apply(&self, event: Event<NodeObject>) {
+        let complete = matches!(event, Event::InitDone);
         let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
         let changed = match event {
             Event::Init => {
@@ -130,6 +130,9 @@ impl Nodes {
                 .collect(),
         };
         drop(index);
+        if complete {
+            self.synced.send_replace(true);
+        }
         for name in changed {
             // Nobody listens on a standby.
             let _ = self.changes.send(name.into());

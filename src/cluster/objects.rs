@@ -34,13 +34,22 @@ where
 
 impl<K: Resource<DynamicType = ()>> Clone for Objects<K> {
     fn clone(&self) -> Self {
-        Self { store: self.store.clone(), changes: self.changes.clone() }
+        Self {
+            store: self.store.clone(),
+            changes: self.changes.clone(),
+        }
     }
 }
 
 impl<K> Objects<K>
 where
-    K: Resource<DynamicType = (), Scope = ClusterResourceScope> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+    K: Resource<DynamicType = (), Scope = ClusterResourceScope>
+        + Clone
+        + DeserializeOwned
+        + Debug
+        + Send
+        + Sync
+        + 'static,
 {
     /// Starts watching all objects of the kind until `stop`.
     #[must_use]
@@ -69,9 +78,19 @@ where
     }
 }
 
-async fn reflect<K>(api: Api<Guarded<K>>, writer: Writer<Guarded<K>>, changes: broadcast::Sender<ObjectRef<Guarded<K>>>, stop: CancellationToken)
-where
-    K: Resource<DynamicType = (), Scope = ClusterResourceScope> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+async fn reflect<K>(
+    api: Api<Guarded<K>>,
+    writer: Writer<Guarded<K>>,
+    changes: broadcast::Sender<ObjectRef<Guarded<K>>>,
+    stop: CancellationToken,
+) where
+    K: Resource<DynamicType = (), Scope = ClusterResourceScope>
+        + Clone
+        + DeserializeOwned
+        + Debug
+        + Send
+        + Sync
+        + 'static,
 {
     let kind = K::kind(&()).into_owned();
     let mut touched = watcher(api, Config::default())
@@ -111,6 +130,8 @@ impl Objects<NodeTermination> {
     /// The object of that name, if it is there and parses.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<Arc<Guarded<NodeTermination>>> {
-        self.store.get(&ObjectRef::new(name)).filter(|o| o.0.is_ok())
+        self.store
+            .get(&ObjectRef::new(name))
+            .filter(|o| o.0.is_ok())
     }
 }

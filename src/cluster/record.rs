@@ -116,5 +116,8 @@ fn refused(status: &Status) -> Answer {
 pub async fn completed_at(client: &Client, name: &str) -> Result<Option<Timestamp>, Error> {
     let api: Api<NodeTermination> = Api::all(client.clone());
     let object = call("get record", api.get_opt(name)).await?;
-    Ok(object.and_then(|o| o.status).and_then(|s| s.completed_at).map(|t| t.0))
+    Ok(object
+        .and_then(|o| o.status)
+        .and_then(|s| s.completed_at)
+        .map(|t| t.0))
 }

@@ -30,16 +30,31 @@ impl Metrics {
     #[must_use]
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
-        registry.register("signals", "Signals heard, by kind and what became of them", metrics.signals.clone());
-        registry.register("messages_discarded", "Messages deleted without a record, by reason", metrics.discarded.clone());
+        registry.register(
+            "signals",
+            "Signals heard, by kind and what became of them",
+            metrics.signals.clone(),
+        );
+        registry.register(
+            "messages_discarded",
+            "Messages deleted without a record, by reason",
+            metrics.discarded.clone(),
+        );
         metrics
     }
 
     pub(super) fn signal(&self, kind: SignalKind, outcome: &'static str) {
-        self.signals.get_or_create(&SignalLabels { kind: kind.as_str(), outcome }).inc();
+        self.signals
+            .get_or_create(&SignalLabels {
+                kind: kind.as_str(),
+                outcome,
+            })
+            .inc();
     }
 
     pub(super) fn discarded(&self, reason: &'static str) {
-        self.discarded.get_or_create(&DiscardLabels { reason }).inc();
+        self.discarded
+            .get_or_create(&DiscardLabels { reason })
+            .inc();
     }
 }

@@ -84,7 +84,11 @@ impl Recorder {
     async fn record_on(&self, node: &Node, heard: &Heard) -> Verdict {
         let signal = &heard.signal;
         let manager = identity::field_manager(&signal.id);
-        let identity = Identity { node_name: node.name.clone(), node_uid: node.uid.clone(), instance_id: heard.instance_id.clone() };
+        let identity = Identity {
+            node_name: node.name.clone(),
+            node_uid: node.uid.clone(),
+            instance_id: heard.instance_id.clone(),
+        };
         for number in 1..=NUMBERS_MAX {
             let name = identity::object_name(&heard.instance_id, number);
             self.timeline.received(&name);
@@ -94,7 +98,12 @@ impl Recorder {
             match answer {
                 Ok(Answer::Recorded(proof)) => {
                     self.timeline.reached(&name, "recorded");
-                    tracing::info!(nodetermination = name, node = node.name, signal = signal.id, "recorded");
+                    tracing::info!(
+                        nodetermination = name,
+                        node = node.name,
+                        signal = signal.id,
+                        "recorded"
+                    );
                     return Verdict::Settled(Settled::Recorded(proof));
                 }
                 Ok(Answer::Finished) => match self.is_late(&name, heard).await {
@@ -103,20 +112,33 @@ impl Recorder {
                     Err(error) => return later(&name, &error),
                 },
                 Ok(Answer::Full) if signal.lifecycle_hook.is_none() => {
-                    tracing::warn!(nodetermination = name, signal = signal.id, "the record is full: this signal adds nothing");
+                    tracing::warn!(
+                        nodetermination = name,
+                        signal = signal.id,
+                        "the record is full: this signal adds nothing"
+                    );
                     return Verdict::Settled(Settled::Nothing("SignalsTruncated"));
                 }
                 Ok(Answer::OtherIdentity | Answer::Full) => {}
                 Ok(Answer::Dying) => return Verdict::Later("BeingDeleted"),
                 Ok(Answer::Invalid(message)) => {
-                    tracing::error!(nodetermination = name, signal = signal.id, message, "the API server will never take this signal");
+                    tracing::error!(
+                        nodetermination = name,
+                        signal = signal.id,
+                        message,
+                        "the API server will never take this signal"
+                    );
                     return Verdict::Settled(Settled::Nothing("Invalid"));
                 }
                 Err(error) => return later(&name, &error),
             }
             self.timeline.forget(&name);
         }
-        tracing::error!(instance = heard.instance_id, NUMBERS_MAX, "too many incidents of one instance");
+        tracing::error!(
+            instance = heard.instance_id,
+            NUMBERS_MAX,
+            "too many incidents of one instance"
+        );
         Verdict::Settled(Settled::Nothing("TooManyIncidents"))
     }
 

@@ -68,13 +68,20 @@ impl Monitor {
         let mut failures = 0;
         // The first poll answers at once, so that the policy's state is known.
         let mut wait = Duration::ZERO;
-        while let Some(received) = stop.run_until_cancelled(queue.receive(wait, visibility)).await {
+        while let Some(received) = stop
+            .run_until_cancelled(queue.receive(wait, visibility))
+            .await
+        {
             pulse.beat();
             match received {
                 Ok(messages) => {
                     failures = 0;
                     wait = LONG_POLL;
-                    self.tell(SourceState::Polling, "Polling", "the queue is read".to_owned());
+                    self.tell(
+                        SourceState::Polling,
+                        "Polling",
+                        "the queue is read".to_owned(),
+                    );
                     self.settle(queue, messages, &pulse).await;
                 }
                 Err(error) => {
@@ -89,7 +96,11 @@ impl Monitor {
 
     /// Records a batch, then deletes or gives back its messages.
     async fn settle(&self, queue: &Queue, messages: Vec<Message>, pulse: &Pulse) {
-        let settled: Vec<_> = futures::stream::iter(messages).map(|m| self.handle(m)).buffer_unordered(AT_ONCE).collect().await;
+        let settled: Vec<_> = futures::stream::iter(messages)
+            .map(|m| self.handle(m))
+            .buffer_unordered(AT_ONCE)
+            .collect()
+            .await;
         pulse.beat();
         let (mut done, mut back): (Vec<ReceiptHandle>, Vec<_>) = (Vec::new(), Vec::new());
         for (receipt, disposition) in settled {
@@ -154,9 +165,19 @@ impl Monitor {
             return None;
         }
         let notice = heard.signal.notice_time.0;
-        let kept_until = heard.signal.deadline.as_ref().map(|d| d.0).or_else(|| notice.checked_add(UNKNOWN_KEPT).ok());
+        let kept_until = heard
+            .signal
+            .deadline
+            .as_ref()
+            .map(|d| d.0)
+            .or_else(|| notice.checked_add(UNKNOWN_KEPT).ok());
         if kept_until.is_some_and(|until| until < Timestamp::now()) {
-            tracing::info!(queue = self.key.url, instance = heard.instance_id, signal = heard.signal.id, "expired: no cluster has claimed this instance");
+            tracing::info!(
+                queue = self.key.url,
+                instance = heard.instance_id,
+                signal = heard.signal.id,
+                "expired: no cluster has claimed this instance"
+            );
             self.recorder.metrics.discarded("Expired");
             return None;
         }
@@ -167,8 +188,19 @@ impl Monitor {
         self.state.send_if_modified(|now| {
             let changed = now.state != state || now.reason != reason;
             if changed {
-                tracing::info!(queue = self.key.url, ?state, reason, message, "source state");
-                *now = MonitorState { state, reason: reason.to_owned(), message, since: Timestamp::now() };
+                tracing::info!(
+                    queue = self.key.url,
+                    ?state,
+                    reason,
+                    message,
+                    "source state"
+                );
+                *now = MonitorState {
+                    state,
+                    reason: reason.to_owned(),
+                    message,
+                    since: Timestamp::now(),
+                };
             }
             changed
         });
@@ -201,8 +233,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_for_somebody_else_is_given_back_within_two_seconds_at_first_and_then_more_slowly() {
-        let waits: Vec<u64> = [1, 2, 3, 4, 5, 6, 7, 8, 100].into_iter().map(|n| patience(n).as_secs()).collect();
+    fn a_message_for_somebody_else_is_given_back_within_two_seconds_at_first_and_then_more_slowly()
+    {
+        let waits: Vec<u64> = [1, 2, 3, 4, 5, 6, 7, 8, 100]
+            .into_iter()
+            .map(|n| patience(n).as_secs())
+            .collect();
         assert_eq!(waits, [0, 1, 2, 4, 8, 16, 32, 60, 60]);
     }
 
@@ -210,7 +246,10 @@ mod tests {
     fn a_failing_call_is_tried_again_ever_more_slowly_within_a_minute() {
         for failures in 0..100 {
             let full = Duration::from_secs(1_u64 << failures.min(6)).min(BACK_OFF_LAST);
-            assert!(back_off(failures) >= full / 2 && back_off(failures) <= full, "{failures}");
+            assert!(
+                back_off(failures) >= full / 2 && back_off(failures) <= full,
+                "{failures}"
+            );
         }
     }
 }

@@ -27,9 +27,19 @@ impl QueueKey {
     /// The queue of a source; `None` if neither the source nor the URL names a region.
     #[must_use]
     pub fn of(source: &SqsSource) -> Option<Self> {
-        let region = source.region.clone().or_else(|| region_of_queue(&source.queue_url).map(str::to_owned))?;
-        let account = Account { region, role_arn: source.role_arn.clone(), external_id: source.external_id.clone() };
-        Some(Self { url: source.queue_url.clone(), account })
+        let region = source
+            .region
+            .clone()
+            .or_else(|| region_of_queue(&source.queue_url).map(str::to_owned))?;
+        let account = Account {
+            region,
+            role_arn: source.role_arn.clone(),
+            external_id: source.external_id.clone(),
+        };
+        Some(Self {
+            url: source.queue_url.clone(),
+            account,
+        })
     }
 }
 
@@ -54,22 +64,40 @@ impl Settings {
     }
 
     fn join(self, other: Self) -> Self {
-        let leave = self.unknown_instances == UnknownInstances::Leave || other.unknown_instances == UnknownInstances::Leave;
+        let leave = self.unknown_instances == UnknownInstances::Leave
+            || other.unknown_instances == UnknownInstances::Leave;
         Self {
             receivers: self.receivers.max(other.receivers),
-            visibility_timeout_seconds: self.visibility_timeout_seconds.min(other.visibility_timeout_seconds),
-            unknown_instances: if leave { UnknownInstances::Leave } else { UnknownInstances::Delete },
+            visibility_timeout_seconds: self
+                .visibility_timeout_seconds
+                .min(other.visibility_timeout_seconds),
+            unknown_instances: if leave {
+                UnknownInstances::Leave
+            } else {
+                UnknownInstances::Delete
+            },
         }
     }
 }
 
 /// The queues that these policies ask for.
-pub fn wanted<'a>(policies: impl IntoIterator<Item = &'a TerminationPolicy>) -> HashMap<QueueKey, Settings> {
+pub fn wanted<'a>(
+    policies: impl IntoIterator<Item = &'a TerminationPolicy>,
+) -> HashMap<QueueKey, Settings> {
     let mut wanted: HashMap<QueueKey, Settings> = HashMap::new();
-    for source in policies.into_iter().flat_map(|p| &p.spec.sources).filter_map(|s| s.sqs.as_ref()) {
-        let Some(key) = QueueKey::of(source) else { continue };
+    for source in policies
+        .into_iter()
+        .flat_map(|p| &p.spec.sources)
+        .filter_map(|s| s.sqs.as_ref())
+    {
+        let Some(key) = QueueKey::of(source) else {
+            continue;
+        };
         let settings = Settings::of(source);
-        wanted.entry(key).and_modify(|s| *s = s.join(settings)).or_insert(settings);
+        wanted
+            .entry(key)
+            .and_modify(|s| *s = s.join(settings))
+            .or_insert(settings);
     }
     wanted
 }
@@ -107,7 +135,14 @@ impl Supervisor {
     /// Nothing runs yet.
     #[must_use]
     pub fn new(aws: Aws, recorder: Recorder, health: Health) -> Self {
-        Self { aws, recorder, health, changes: broadcast::Sender::new(16), running: Mutex::default(), tasks: Mutex::default() }
+        Self {
+            aws,
+            recorder,
+            health,
+            changes: broadcast::Sender::new(16),
+            running: Mutex::default(),
+            tasks: Mutex::default(),
+        }
     }
 
     /// Told when a monitor's state changes.
@@ -122,7 +157,11 @@ impl Supervisor {
         running.retain(|key, monitor| {
             let keep = wanted.get(key) == Some(&monitor.settings);
             if !keep {
-                tracing::info!(queue = key.url, region = key.account.region, "monitor stops");
+                tracing::info!(
+                    queue = key.url,
+                    region = key.account.region,
+                    "monitor stops"
+                );
                 monitor.stop.cancel();
             }
             keep
@@ -138,7 +177,9 @@ impl Supervisor {
     #[must_use]
     pub fn state(&self, key: &QueueKey) -> Option<MonitorState> {
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        running.get(key).map(|monitor| monitor.state.borrow().clone())
+        running
+            .get(key)
+            .map(|monitor| monitor.state.borrow().clone())
     }
 
     /// Stops all monitors and waits until they have settled what they hold.
@@ -149,9 +190,19 @@ impl Supervisor {
     }
 
     fn start(&self, key: QueueKey, settings: Settings) -> Running {
-        tracing::info!(queue = key.url, region = key.account.region, receivers = settings.receivers, "monitor starts");
+        tracing::info!(
+            queue = key.url,
+            region = key.account.region,
+            receivers = settings.receivers,
+            "monitor starts"
+        );
         let message = "the first call has not been answered".to_owned();
-        let (sender, state) = watch::channel(MonitorState { state: SourceState::Starting, reason: "Starting".to_owned(), message, since: Timestamp::now() });
+        let (sender, state) = watch::channel(MonitorState {
+            state: SourceState::Starting,
+            reason: "Starting".to_owned(),
+            message,
+            since: Timestamp::now(),
+        });
         let stop = CancellationToken::new();
         let monitor = Monitor {
             key,
@@ -165,7 +216,11 @@ impl Supervisor {
         while tasks.try_join_next().is_some() {}
         tasks.spawn(monitor.run(stop.clone()));
         tasks.spawn(forward(state.clone(), self.changes.clone()));
-        Running { settings, state, stop }
+        Running {
+            settings,
+            state,
+            stop,
+        }
     }
 }
 
@@ -183,11 +238,28 @@ mod tests {
     use crate::api::policy::{Source, TerminationPolicySpec};
 
     fn policy(sources: Vec<SqsSource>) -> TerminationPolicy {
-        let sources = sources.into_iter().map(|sqs| Source { name: "q".into(), sqs: Some(sqs), imds: None }).collect();
-        TerminationPolicy::new("p", TerminationPolicySpec { sources, ..TerminationPolicySpec::default() })
+        let sources = sources
+            .into_iter()
+            .map(|sqs| Source {
+                name: "q".into(),
+                sqs: Some(sqs),
+                imds: None,
+            })
+            .collect();
+        TerminationPolicy::new(
+            "p",
+            TerminationPolicySpec {
+                sources,
+                ..TerminationPolicySpec::default()
+            },
+        )
     }
 
-    fn source(receivers: u32, visibility_timeout_seconds: u32, unknown_instances: UnknownInstances) -> SqsSource {
+    fn source(
+        receivers: u32,
+        visibility_timeout_seconds: u32,
+        unknown_instances: UnknownInstances,
+    ) -> SqsSource {
         SqsSource {
             queue_url: "https://sqs.eu-west-1.amazonaws.com/123456789012/q".into(),
             region: None,
@@ -204,13 +276,20 @@ mod tests {
         let one = policy(vec![source(1, 30, UnknownInstances::Delete)]);
         let other = policy(vec![source(4, 15, UnknownInstances::Leave)]);
         let wanted = wanted([&one, &other]);
-        let settings = Settings { receivers: 4, visibility_timeout_seconds: 15, unknown_instances: UnknownInstances::Leave };
+        let settings = Settings {
+            receivers: 4,
+            visibility_timeout_seconds: 15,
+            unknown_instances: UnknownInstances::Leave,
+        };
         assert_eq!(wanted.into_values().collect::<Vec<_>>(), [settings]);
     }
 
     #[test]
     fn another_role_is_another_monitor() {
-        let assumed = SqsSource { role_arn: Some("arn:aws:iam::123456789012:role/r".into()), ..source(1, 15, UnknownInstances::Leave) };
+        let assumed = SqsSource {
+            role_arn: Some("arn:aws:iam::123456789012:role/r".into()),
+            ..source(1, 15, UnknownInstances::Leave)
+        };
         let policy = policy(vec![source(1, 15, UnknownInstances::Leave), assumed]);
         assert_eq!(wanted([&policy]).len(), 2);
     }

@@ -13,7 +13,9 @@ impl TerminationPolicy {
     /// Whether the policy's nodeSelector selects these labels. A selector that can not be read selects nothing.
     #[must_use]
     pub fn selects(&self, labels: &BTreeMap<String, String>) -> bool {
-        let Some(selector) = self.spec.node_selector.clone() else { return true };
+        let Some(selector) = self.spec.node_selector.clone() else {
+            return true;
+        };
         Selector::try_from(selector).is_ok_and(|s| s.matches(labels))
     }
 

@@ -1,0 +1,92 @@
+//! The command line. Each option is also an environment variable.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use node_termination_operator::telemetry::LogFormat;
+
+/// Where a pod finds the namespace of its service account.
+const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
+/// The namespace outside a cluster.
+const NAMESPACE_DEFAULT: &str = "node-termination-operator";
+
+/// Makes the end of an EC2 instance harmless for the pods on its node.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+pub struct Args {
+    /// What to run.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to run.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the controller: two or more replicas, of which one leads.
+    Controller(Controller),
+    /// Print the custom resource definitions, or write one file for each.
+    Crds {
+        /// The folder to write to; without it they are printed.
+        #[arg(long, env = "NTO_OUTPUT_DIR")]
+        output_dir: Option<PathBuf>,
+    },
+}
+
+/// The controller's options. AWS and the cluster are found by their standard environments.
+#[derive(Debug, clap::Args)]
+pub struct Controller {
+    /// The namespace of the lease. Default: the service account's, else node-termination-operator.
+    #[arg(long, env = "NTO_NAMESPACE")]
+    namespace: Option<String>,
+    /// Where /healthz, /readyz and /metrics are served.
+    #[arg(long, env = "NTO_HTTP_ADDRESS", default_value = "0.0.0.0:8080")]
+    pub http_address: SocketAddr,
+    /// How log lines look.
+    #[arg(long, env = "NTO_LOG_FORMAT", value_enum, default_value_t = LogFormat::Json)]
+    pub log_format: LogFormat,
+    /// error, warn, info, debug, trace, or a filter such as info,node_termination_operator::source=debug.
+    #[arg(long, env = "NTO_LOG_LEVEL", default_value = "info")]
+    pub log_level: String,
+    /// How long a silent leader keeps the lease, in seconds.
+    #[arg(long, env = "NTO_LEASE_DURATION_SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u16).range(5..=300))]
+    lease_duration_seconds: u16,
+    /// This replica's name in the lease, in a pod the pod's name. Default: the host's name.
+    #[arg(long, env = "NTO_IDENTITY")]
+    identity: Option<String>,
+}
+
+impl Controller {
+    /// The namespace of the lease.
+    pub fn namespace(&self) -> String {
+        let of_pod = || {
+            std::fs::read_to_string(NAMESPACE_FILE)
+                .ok()
+                .map(|n| n.trim().to_owned())
+                .filter(|n| !n.is_empty())
+        };
+        self.namespace
+            .clone()
+            .or_else(of_pod)
+            .unwrap_or_else(|| NAMESPACE_DEFAULT.to_owned())
+    }
+
+    /// This replica's name.
+    pub fn identity(&self) -> String {
+        let host = || {
+            std::fs::read_to_string("/proc/sys/kernel/hostname")
+                .ok()
+                .map(|h| h.trim().to_owned())
+        };
+        self.identity
+            .clone()
+            .or_else(host)
+            .unwrap_or_else(|| "node-termination-operator".to_owned())
+    }
+
+    /// How long a silent leader keeps the lease.
+    pub fn lease_duration(&self) -> Duration {
+        Duration::from_secs(self.lease_duration_seconds.into())
+    }
+}

@@ -1,0 +1,20 @@
+//! What the leader does: policies become monitors, terminations are carried through, pods are seen off.
+//!
+//! ```text
+//! policy       TerminationPolicy ─► monitors (source), status
+//! termination  NodeTermination + Node + pods ─► observe ─► decide ─► act ─► report
+//! evictor      plans of all nodes ─► evictions, most urgent first
+//! prune        finished records, and cordons whose record is gone
+//! ```
+
+pub mod evictor;
+mod hooks;
+mod leading;
+pub mod metrics;
+pub mod policy;
+mod prune;
+pub mod termination;
+
+pub use evictor::Evictor;
+pub use leading::{Parts, lead};
+pub use metrics::Metrics;

@@ -1,0 +1,217 @@
+//! The one eviction engine: slots and calls around the pure queue of `drain`.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::Client;
+use tokio::sync::{Notify, broadcast, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::metrics::Metrics;
+use crate::cluster::watch::BudgetEvent;
+use crate::cluster::{Gate, pods};
+use crate::drain::plan::Candidate;
+use crate::drain::queue::Work;
+use crate::drain::slots::Slots;
+use crate::drain::{Answer, Order, Queue};
+
+/// While records and cordons are outstanding, so many evictions go on all the same.
+const SLOTS_UNDER_PRESSURE: usize = 4;
+/// How often the gate is looked at again while it holds slots back.
+const GATE_LOOK: Duration = Duration::from_millis(30);
+/// With nothing to wait for by time, the loop still turns, for its metrics.
+const IDLE_TURN: Duration = Duration::from_secs(10);
+/// A subscriber that falls further behind than this looks at everything again.
+const CHANGES: usize = 8192;
+
+/// The engine. Budgets are told to it always, so that a new leader need not list them; it sends only while it runs.
+pub struct Evictor {
+    queue: Mutex<Queue>,
+    names: Mutex<HashMap<String, Arc<str>>>,
+    news: Notify,
+    budgets_known: watch::Sender<bool>,
+    changes: broadcast::Sender<Arc<str>>,
+    client: Client,
+    gate: Gate,
+    metrics: Metrics,
+}
+
+impl Evictor {
+    /// An engine with an empty queue.
+    #[must_use]
+    pub fn new(client: Client, gate: Gate, metrics: Metrics) -> Self {
+        Self {
+            queue: Mutex::default(),
+            names: Mutex::default(),
+            news: Notify::new(),
+            budgets_known: watch::Sender::new(false),
+            changes: broadcast::Sender::new(CHANGES),
+            client,
+            gate,
+            metrics,
+        }
+    }
+
+    /// Names of nodes for whose pods something was refused, or goes on, from now on.
+    #[must_use]
+    pub fn changes(&self) -> broadcast::Receiver<Arc<str>> {
+        self.changes.subscribe()
+    }
+
+    /// Tells the queue of budgets.
+    pub fn budgets(&self, event: BudgetEvent) {
+        if matches!(event, BudgetEvent::Listed(_)) {
+            self.budgets_known.send_replace(true);
+        }
+        event.tell(&mut self.queue(), Timestamp::now());
+        self.news.notify_one();
+    }
+
+    /// Waits until all budgets have been told once: a pod whose budget is not known would be evicted past it.
+    pub async fn budgets_known(&self) {
+        // The sender lives as long as the engine: this can not fail.
+        let _ = self
+            .budgets_known
+            .subscribe()
+            .wait_for(|known| *known)
+            .await;
+    }
+
+    /// Hands a node's pods over, in place of those handed over before.
+    pub fn offer(&self, node: &str, uid: &str, candidates: Vec<Candidate>) {
+        self.names
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(uid.to_owned(), node.into());
+        let changed = {
+            let mut queue = self.queue();
+            let before = blocked(&queue.work(uid));
+            queue.offer(uid, candidates, Timestamp::now());
+            before != blocked(&queue.work(uid))
+        };
+        self.news.notify_one();
+        if changed {
+            self.tell(uid);
+        }
+    }
+
+    /// Takes a node's pods back.
+    pub fn withdraw(&self, uid: &str) {
+        self.queue().withdraw(uid);
+        self.names
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(uid);
+    }
+
+    /// What is known of a node's pods, and how many were deleted past a refusal.
+    #[must_use]
+    pub fn work(&self, uid: &str) -> (Vec<Work>, u32) {
+        let queue = self.queue();
+        (queue.work(uid), queue.forced(uid))
+    }
+
+    /// Sends until `stop`, then waits for the calls in flight and forgets every node.
+    pub async fn run(&self, stop: CancellationToken) {
+        let mut slots = Slots::default();
+        let mut calls: JoinSet<(Order, Answer)> = JoinSet::new();
+        while !stop.is_cancelled() {
+            self.fill(&mut calls, slots);
+            let pause = self.pause();
+            tokio::select! {
+                () = stop.cancelled() => {}
+                Some(done) = calls.join_next() => self.settle(done, &mut slots),
+                () = self.news.notified() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+            self.metrics.queue(self.queue().waiting(), slots.limit());
+        }
+        while let Some(done) = calls.join_next().await {
+            self.settle(done, &mut slots);
+        }
+        let nodes: Vec<String> = self
+            .names
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .keys()
+            .cloned()
+            .collect();
+        nodes.iter().for_each(|uid| self.withdraw(uid));
+    }
+
+    fn fill(&self, calls: &mut JoinSet<(Order, Answer)>, slots: Slots) {
+        let limit = if self.gate.is_calm() {
+            slots.limit()
+        } else {
+            slots.limit().min(SLOTS_UNDER_PRESSURE)
+        };
+        let now = Timestamp::now();
+        while calls.len() < limit {
+            let Some(order) = self.queue().pop(now) else {
+                return;
+            };
+            let client = self.client.clone();
+            calls.spawn(async move {
+                let answer = pods::send(&client, &order).await;
+                (order, answer)
+            });
+        }
+    }
+
+    fn settle(&self, done: Result<(Order, Answer), tokio::task::JoinError>, slots: &mut Slots) {
+        let Ok((order, answer)) = done else { return };
+        tracing::debug!(pod = order.pod.full_name(), verb = ?order.verb, grace = order.grace.as_secs(), answer = answer.as_str(), "told to end");
+        self.metrics.evicted(order.verb, &answer);
+        match &answer {
+            Answer::Overloaded { .. } => slots.overloaded(),
+            Answer::Unanswered { .. } | Answer::ServerError { .. } => {}
+            _ => slots.served(),
+        }
+        self.queue().answered(&order, &answer, Timestamp::now());
+        if !matches!(
+            answer,
+            Answer::Accepted | Answer::NotFound | Answer::Overloaded { .. }
+        ) {
+            self.tell(&order.node);
+        }
+    }
+
+    /// Until when there is nothing to do by time alone.
+    fn pause(&self) -> Duration {
+        if !self.gate.is_calm() {
+            return GATE_LOOK;
+        }
+        let wake = self.queue().wake();
+        wake.map_or(IDLE_TURN, |at| {
+            Duration::try_from(at.duration_since(Timestamp::now()))
+                .unwrap_or_default()
+                .min(IDLE_TURN)
+        })
+    }
+
+    fn tell(&self, uid: &str) {
+        let name = self
+            .names
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(uid)
+            .cloned();
+        if let Some(name) = name {
+            // Nobody listens while the last leader task ends.
+            let _ = self.changes.send(name);
+        }
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn blocked(work: &[Work]) -> Vec<(String, &'static str)> {
+    work.iter()
+        .filter_map(|w| w.block.as_ref().map(|b| (w.uid.clone(), b.reason.as_str())))
+        .collect()
+}

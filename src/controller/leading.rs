@@ -1,0 +1,98 @@
+//! What runs only while this process leads.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::{Evictor, Metrics, policy, prune, termination};
+use crate::api::policy::TerminationPolicy;
+use crate::api::termination::NodeTermination;
+use crate::aws::Aws;
+use crate::cluster::events::Events;
+use crate::cluster::{Clients, Gate, Nodes, Objects, Views};
+use crate::source::{self, Recorder, Supervisor};
+use crate::telemetry::{Health, Timeline};
+
+/// What every replica has at hand, so that a new leader is warm.
+#[derive(Clone)]
+pub struct Parts {
+    /// Connections to the API server.
+    pub clients: Clients,
+    /// Nodes.
+    pub nodes: Arc<Nodes>,
+    /// Policies.
+    pub policies: Objects<TerminationPolicy>,
+    /// Incidents.
+    pub terminations: Objects<NodeTermination>,
+    /// The eviction engine, which is told of budgets always.
+    pub evictor: Arc<Evictor>,
+    /// The write gate.
+    pub gate: Gate,
+    /// The way into AWS.
+    pub aws: Aws,
+    /// Kubernetes Events.
+    pub events: Events,
+    /// Stop-watches.
+    pub timeline: Timeline,
+    /// What the controllers count.
+    pub metrics: Metrics,
+    /// What the sources count.
+    pub source_metrics: source::Metrics,
+    /// Where loops show that they turn.
+    pub health: Health,
+    /// The operator's own pod, as namespace/name.
+    pub own_pod: String,
+}
+
+/// Leads until `stop`: takes no new work then, and finishes the calls in flight. Nothing that only a leader knows
+/// outlives it.
+pub async fn lead(parts: Parts, stop: CancellationToken) {
+    if stop.run_until_cancelled(warm(&parts)).await.is_none() {
+        return;
+    }
+    let recorder = Recorder {
+        client: parts.clients.control.clone(),
+        gate: parts.gate.clone(),
+        nodes: parts.nodes.clone(),
+        policies: parts.policies.clone(),
+        timeline: parts.timeline.clone(),
+        metrics: parts.source_metrics.clone(),
+    };
+    let policy = Arc::new(policy::Context {
+        clients: parts.clients.clone(),
+        nodes: parts.nodes.clone(),
+        policies: parts.policies.clone(),
+        terminations: parts.terminations.clone(),
+        supervisor: Arc::new(Supervisor::new(
+            parts.aws.clone(),
+            recorder,
+            parts.health.clone(),
+        )),
+        metrics: parts.metrics.clone(),
+        health: parts.health.clone(),
+    });
+    let views = Views::new(parts.clients.views.clone(), parts.gate.clone());
+    let evictor = parts.evictor.clone();
+    let termination = Arc::new(termination::Context::new(parts, views.clone()));
+    tokio::join!(
+        policy::run(policy, stop.clone()),
+        termination::run(termination.clone(), stop.clone()),
+        evictor.run(stop.clone()),
+        prune::run(termination, stop),
+    );
+    views.close_all();
+}
+
+/// Waits until every store has been filled once: a node that is not known yet is not a node that is gone.
+async fn warm(parts: &Parts) {
+    let (policies, terminations) = (parts.policies.store(), parts.terminations.store());
+    let filled = tokio::join!(
+        parts.nodes.synced(),
+        parts.evictor.budgets_known(),
+        policies.wait_until_ready(),
+        terminations.wait_until_ready()
+    );
+    if let (_, _, Err(error), _) | (_, _, _, Err(error)) = filled {
+        tracing::error!(%error, "a store's watch has ended");
+    }
+}

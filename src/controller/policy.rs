@@ -1,0 +1,158 @@
+//! The policy controller: keeps the monitors that policies ask for, and tells each policy how it is doing.
+
+mod status;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::stream::{self, Stream, StreamExt};
+use kube::ResourceExt;
+use kube::runtime::controller::{self, Action};
+use kube::runtime::{applier, reflector::ObjectRef};
+use tokio::sync::broadcast::error::RecvError;
+use tokio_util::sync::CancellationToken;
+
+use super::metrics::Metrics;
+use crate::api::policy::TerminationPolicy;
+use crate::api::termination::NodeTermination;
+use crate::cluster::{self, CALL_TIMEOUT, Clients, Guarded, Nodes, Objects};
+use crate::source::{Supervisor, supervisor};
+use crate::telemetry::Health;
+
+/// Counts of nodes and open incidents may be this old.
+const RECOUNT: Duration = Duration::from_secs(30);
+/// A failed status write is tried again after this.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// Everything that a pass may look at or act through.
+pub struct Context {
+    /// Connections to the API server.
+    pub clients: Clients,
+    /// Nodes.
+    pub nodes: Arc<Nodes>,
+    /// Policies.
+    pub policies: Objects<TerminationPolicy>,
+    /// Incidents.
+    pub terminations: Objects<NodeTermination>,
+    /// The monitors.
+    pub supervisor: Arc<Supervisor>,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// Where the loop shows that it turns.
+    pub health: Health,
+}
+
+/// A pass that must be tried again.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The status could not be written.
+    #[error(transparent)]
+    Cluster(#[from] cluster::Error),
+}
+
+/// Runs the controller until `stop`, then stops all monitors.
+pub async fn run(context: Arc<Context>, stop: CancellationToken) {
+    let pulse = context.health.pulse("policy controller", CALL_TIMEOUT * 6);
+    let triggers = triggers(&context).take_until(stop.cancelled_owned());
+    let (store, supervisor) = (context.policies.store(), context.supervisor.clone());
+    let config = controller::Config::default();
+    let mut passes = applier(
+        |policy, context| Box::pin(reconcile(policy, context)),
+        back_off,
+        context,
+        store,
+        triggers.boxed(),
+        config,
+    )
+    .boxed();
+    let mut turn = tokio::time::interval(RETRY);
+    loop {
+        tokio::select! {
+            pass = passes.next() => if pass.is_none() { break },
+            _ = turn.tick() => pulse.beat(),
+        }
+    }
+    supervisor.stop().await;
+}
+
+/// All policies once, then each that changes, and all of them when a monitor's state changes.
+fn triggers(
+    context: &Arc<Context>,
+) -> impl Stream<Item = Result<ObjectRef<Guarded<TerminationPolicy>>, Infallible>> + Send + use<> {
+    let policies = stream::unfold(context.policies.changes(), |mut changes| async move {
+        match changes.recv().await {
+            Ok(changed) => Some((Some(changed), changes)),
+            Err(RecvError::Lagged(_)) => Some((None, changes)),
+            Err(RecvError::Closed) => None,
+        }
+    });
+    let monitors = stream::unfold(context.supervisor.changes(), |mut changes| async move {
+        (!matches!(changes.recv().await, Err(RecvError::Closed))).then_some((None, changes))
+    });
+    let context = context.clone();
+    stream::once(async { None })
+        .chain(stream::select(policies.boxed(), monitors.boxed()))
+        .flat_map(move |changed| {
+            // A change may be a deletion, for which no pass runs: monitors are set right here.
+            context.set_monitors();
+            stream::iter(changed.map_or_else(|| context.everything(), |one| vec![one]))
+        })
+        .map(Ok)
+}
+
+impl Context {
+    fn set_monitors(&self) {
+        let policies: Vec<_> = self.policies.all().collect();
+        let wanted = supervisor::wanted(policies.iter().filter_map(|p| p.0.as_ref().ok()));
+        self.supervisor.run_exactly(&wanted);
+    }
+
+    fn everything(&self) -> Vec<ObjectRef<Guarded<TerminationPolicy>>> {
+        self.policies
+            .all()
+            .map(|p| ObjectRef::new(&p.name_any()))
+            .collect()
+    }
+}
+
+#[tracing::instrument(skip_all, fields(terminationpolicy = policy.name_any()))]
+async fn reconcile(
+    policy: Arc<Guarded<TerminationPolicy>>,
+    context: Arc<Context>,
+) -> Result<Action, Error> {
+    let Ok(policy) = &policy.0 else {
+        tracing::error!("the stored policy can not be read; it is skipped");
+        return Ok(Action::await_change());
+    };
+    let status = status::of(policy, &context);
+    if policy
+        .status
+        .as_ref()
+        .is_none_or(|stored| status::differs(stored, &status))
+    {
+        let written =
+            cluster::status::report_policy(&context.clients.control, policy, &status).await;
+        context.metrics.pass(
+            "policy",
+            written
+                .as_ref()
+                .map_or_else(cluster::Error::reason, |()| "Success"),
+        );
+        match written {
+            Err(error) if error.is_not_found() => return Ok(Action::await_change()),
+            other => other?,
+        }
+    }
+    Ok(Action::requeue(RECOUNT))
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "the signature is kube's")]
+fn back_off(
+    policy: Arc<Guarded<TerminationPolicy>>,
+    error: &Error,
+    _context: Arc<Context>,
+) -> Action {
+    tracing::warn!(terminationpolicy = policy.name_any(), %error, "pass failed, trying again");
+    Action::requeue(RETRY)
+}

@@ -1,0 +1,174 @@
+//! How a policy is doing, from what its monitors say.
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+
+use super::Context;
+use crate::api::Time;
+use crate::api::condition::{self, READY, RECONCILING, STALLED, Statement};
+use crate::api::policy::{
+    Source, SourceState, SourceStatus, TerminationPolicy, TerminationPolicyStatus,
+};
+use crate::api::termination::Phase;
+use crate::source::supervisor::QueueKey;
+
+/// The longest message of a source, in bytes: the field's maximum is 1024.
+const MESSAGE_MAX: usize = 1024;
+/// Reasons that only a person can remove.
+const STALLING: [&str; 5] = [
+    "AccessDenied",
+    "NotFound",
+    "Credentials",
+    "InvalidRequest",
+    "NoAgent",
+];
+
+/// The status that the policy should have.
+pub(super) fn of(policy: &TerminationPolicy, context: &Context) -> TerminationPolicyStatus {
+    let now = Timestamp::now();
+    let stored = policy.status.clone().unwrap_or_default();
+    let sources: Vec<SourceStatus> = policy
+        .spec
+        .sources
+        .iter()
+        .map(|s| source(s, context, &stored, now))
+        .collect();
+    let polling = sources
+        .iter()
+        .filter(|s| s.state == SourceState::Polling)
+        .count();
+    let mut status = TerminationPolicyStatus {
+        observed_generation: policy.metadata.generation,
+        conditions: stored.conditions,
+        matched_nodes: matched_nodes(policy, context),
+        open_terminations: open_terminations(policy, context),
+        ready_sources: format!("{polling}/{}", sources.len()),
+        sources,
+    };
+    state(&mut status, now);
+    status
+}
+
+/// Whether anything but a time differs.
+pub(super) fn differs(stored: &TerminationPolicyStatus, status: &TerminationPolicyStatus) -> bool {
+    serde_json::to_value(stored).ok() != serde_json::to_value(status).ok()
+}
+
+fn source(
+    source: &Source,
+    context: &Context,
+    stored: &TerminationPolicyStatus,
+    now: Timestamp,
+) -> SourceStatus {
+    let (state, reason, mut message, since) = match source.sqs.as_ref().map(QueueKey::of) {
+        None => unsupported(
+            "NoAgent",
+            "this release has no agent that reads instance metadata",
+            now,
+        ),
+        Some(None) => unsupported(
+            "InvalidRequest",
+            "neither the queue URL nor sqs.region names a region",
+            now,
+        ),
+        Some(Some(key)) => match context.supervisor.state(&key) {
+            Some(monitor) => (
+                monitor.state,
+                monitor.reason,
+                monitor.message,
+                monitor.since,
+            ),
+            None => (
+                SourceState::Starting,
+                "Starting".to_owned(),
+                "its monitor starts".to_owned(),
+                now,
+            ),
+        },
+    };
+    message.truncate(message.floor_char_boundary(MESSAGE_MAX));
+    let same = stored
+        .sources
+        .iter()
+        .find(|s| s.name == source.name && s.state == state && s.reason == reason);
+    let since = same.map_or(Time(since), |s| s.since.clone());
+    let message = same.map_or(message, |s| s.message.clone());
+    SourceStatus {
+        name: source.name.clone(),
+        state,
+        reason,
+        message,
+        since,
+    }
+}
+
+fn unsupported(
+    reason: &str,
+    message: &str,
+    now: Timestamp,
+) -> (SourceState, String, String, Timestamp) {
+    (
+        SourceState::Unsupported,
+        reason.to_owned(),
+        message.to_owned(),
+        now,
+    )
+}
+
+fn matched_nodes(policy: &TerminationPolicy, context: &Context) -> u32 {
+    let name = policy.name_any();
+    let nodes = context.nodes.all();
+    let ours = nodes
+        .iter()
+        .filter(|n| context.policies.for_node(n).is_some_and(|p| p.name == name));
+    u32::try_from(ours.count()).unwrap_or(u32::MAX)
+}
+
+fn open_terminations(policy: &TerminationPolicy, context: &Context) -> u32 {
+    let name = policy.name_any();
+    let open = context.terminations.all().filter(|t| {
+        let status = t.0.as_ref().ok().and_then(|t| t.status.as_ref());
+        status.is_some_and(|s| {
+            !s.phase.is_some_and(Phase::is_finished)
+                && s.policy.as_ref().is_some_and(|p| p.name == name)
+        })
+    });
+    u32::try_from(open.count()).unwrap_or(u32::MAX)
+}
+
+/// Ready, Reconciling, Stalled: Ready while every source polls; Stalled when one waits for a person.
+fn state(status: &mut TerminationPolicyStatus, now: Timestamp) {
+    let worst = status
+        .sources
+        .iter()
+        .find(|s| s.state != SourceState::Polling && STALLING.contains(&s.reason.as_str()));
+    let first = worst.or_else(|| {
+        status
+            .sources
+            .iter()
+            .find(|s| s.state != SourceState::Polling)
+    });
+    let (reason, message) = match first {
+        None => ("Polling".to_owned(), "every source polls".to_owned()),
+        Some(source) => (
+            source.reason.clone(),
+            format!("source {}: {}", source.name, source.message),
+        ),
+    };
+    let generation = status.observed_generation;
+    let mut say = |kind, holds: bool| {
+        if holds || kind == READY {
+            condition::set(
+                &mut status.conditions,
+                Statement::new(kind, holds, reason.clone(), message.clone()),
+                generation,
+                now,
+            );
+        } else {
+            condition::remove(&mut status.conditions, kind);
+        }
+    };
+    say(READY, first.is_none());
+    say(RECONCILING, first.is_some() && worst.is_none());
+    say(STALLED, worst.is_some());
+}

@@ -1,0 +1,212 @@
+//! The termination controller: one short, level-triggered pass after another carries an incident through.
+
+mod act;
+mod memory;
+mod observe;
+mod report;
+mod triggers;
+
+use std::collections::{BTreeSet, HashMap};
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::StreamExt;
+use jiff::Timestamp;
+use kube::ResourceExt;
+use kube::runtime::controller::{self, Action};
+use kube::runtime::{applier, reflector::ObjectRef};
+use tokio_util::sync::CancellationToken;
+
+use super::hooks::HookCache;
+use super::leading::Parts;
+use crate::api::termination::NodeTermination;
+use crate::cluster::{self, Guarded, Views};
+use crate::lifecycle;
+use memory::Memories;
+
+/// Passes that run at once. They share the permits of the gate, so this bounds only their memory.
+const CONCURRENCY: u16 = 512;
+/// The loop turns at least this often.
+const TURN: Duration = Duration::from_secs(5);
+/// A loop that does not turn for this long hangs.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
+/// After a conflict the watch brings the newer object at once.
+const CONFLICT_PAUSE: Duration = Duration::from_millis(50);
+/// A failed call of a pass is tried again after this, doubled each time,
+const BACK_OFF_FIRST: Duration = Duration::from_millis(500);
+/// up to this.
+const BACK_OFF_LAST: Duration = Duration::from_secs(15);
+
+/// Everything that a pass may look at or act through.
+pub struct Context {
+    /// What every replica has.
+    pub parts: Parts,
+    /// The pods of draining nodes.
+    pub views: Views,
+    hooks: HookCache,
+    memories: Memories,
+    /// The incidents of each node, as far as a pass has run for them.
+    by_node: Mutex<HashMap<String, BTreeSet<String>>>,
+}
+
+impl Deref for Context {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.parts
+    }
+}
+
+/// A pass that must be tried again.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A call to the API server failed.
+    #[error(transparent)]
+    Cluster(#[from] cluster::Error),
+    /// The stored object can not be read.
+    #[error("the stored object can not be read: {0}")]
+    Unreadable(String),
+}
+
+impl Error {
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Cluster(error) => error.reason(),
+            Self::Unreadable(_) => "Unreadable",
+        }
+    }
+}
+
+impl Context {
+    /// A context with nothing remembered.
+    #[must_use]
+    pub fn new(parts: Parts, views: Views) -> Self {
+        Self {
+            parts,
+            views,
+            hooks: HookCache::default(),
+            memories: Memories::default(),
+            by_node: Mutex::default(),
+        }
+    }
+
+    /// The incidents of a node that this process has seen.
+    fn incidents_of(&self, node: &str) -> Vec<String> {
+        let by_node = self.by_node.lock().unwrap_or_else(PoisonError::into_inner);
+        by_node.get(node).into_iter().flatten().cloned().collect()
+    }
+
+    fn note_incident(&self, node: &str, name: &str) {
+        let mut by_node = self.by_node.lock().unwrap_or_else(PoisonError::into_inner);
+        by_node
+            .entry(node.to_owned())
+            .or_default()
+            .insert(name.to_owned());
+    }
+
+    fn forget_incident(&self, node: &str, name: &str) {
+        let mut by_node = self.by_node.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(names) = by_node.get_mut(node) {
+            names.remove(name);
+            if names.is_empty() {
+                by_node.remove(node);
+            }
+        }
+    }
+}
+
+/// Runs the controller until `stop`; passes under way end first.
+pub async fn run(context: Arc<Context>, stop: CancellationToken) {
+    let pulse = context.health.pulse("termination controller", SILENCE_MAX);
+    let triggers = triggers::stream(&context).take_until(stop.cancelled_owned());
+    let config = controller::Config::default().concurrency(CONCURRENCY);
+    let store = context.terminations.store();
+    let mut passes = applier(
+        |object, context| Box::pin(reconcile(object, context)),
+        back_off,
+        context,
+        store,
+        triggers.boxed(),
+        config,
+    )
+    .boxed();
+    let mut turn = tokio::time::interval(TURN);
+    loop {
+        tokio::select! {
+            pass = passes.next() => match pass {
+                Some(Err(error @ controller::Error::QueueError(_))) => tracing::error!(%error, "the termination controller's queue failed"),
+                Some(_) => {}
+                None => return,
+            },
+            _ = turn.tick() => pulse.beat(),
+        }
+    }
+}
+
+/// One pass.
+#[tracing::instrument(skip_all, fields(nodetermination = object.name_any()))]
+async fn reconcile(
+    object: Arc<Guarded<NodeTermination>>,
+    context: Arc<Context>,
+) -> Result<Action, Error> {
+    let object = object
+        .0
+        .as_ref()
+        .map_err(|e| Error::Unreadable(e.to_string()))?;
+    let result = pass(object, &context).await;
+    match &result {
+        Ok(_) => context.metrics.pass("termination", "Success"),
+        Err(error) => context.metrics.pass("termination", error.reason()),
+    }
+    result
+}
+
+async fn pass(object: &NodeTermination, context: &Context) -> Result<Action, Error> {
+    context.note_incident(&object.spec.node_name, &object.name_any());
+    let seen = observe::observe(object, context);
+    let now = Timestamp::now();
+    let view = seen.view(context, now);
+    let decision = lifecycle::decide(&view);
+    let (outcomes, failure) =
+        act::act(&seen.object, &view, decision.effects.clone(), context).await;
+    let mut status = decision.status;
+    let view = seen.view(context, Timestamp::now());
+    lifecycle::settle(&view, &mut status, &outcomes);
+    let next = report::report(&seen, status, decision.finishing, context).await;
+    if let Some(error) = failure {
+        return Err(error.into());
+    }
+    let wake = [decision.wake, next?].into_iter().flatten().min();
+    context.memories.with(object, |m| m.failures = 0);
+    Ok(wake.map_or_else(Action::await_change, requeue_at))
+}
+
+fn requeue_at(at: Timestamp) -> Action {
+    let wait = Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default();
+    Action::requeue(wait)
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "the signature is kube's")]
+fn back_off(object: Arc<Guarded<NodeTermination>>, error: &Error, context: Arc<Context>) -> Action {
+    if let Error::Cluster(error) = error
+        && error.is_conflict()
+    {
+        return Action::requeue(CONFLICT_PAUSE);
+    }
+    let Ok(object) = &object.0 else {
+        tracing::error!(%error, "skipped");
+        return Action::await_change();
+    };
+    let failures = context.memories.with(object, |m| {
+        m.failures = m.failures.saturating_add(1);
+        m.failures
+    });
+    tracing::warn!(nodetermination = object.name_any(), reason = error.reason(), %error, failures, "pass failed, trying again");
+    Action::requeue((BACK_OFF_FIRST * 2_u32.pow((failures - 1).min(5))).min(BACK_OFF_LAST))
+}
+
+/// A reference to the incident of that name.
+fn reference(name: &str) -> ObjectRef<Guarded<NodeTermination>> {
+    ObjectRef::new(name)
+}

@@ -1,0 +1,98 @@
+//! The first step of a pass: gathering what the decision may go by. No request is sent.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::Context;
+use crate::api::termination::{EffectivePolicy, NodeTermination};
+use crate::cluster::views::Snapshot;
+use crate::drain::Node;
+use crate::drain::queue::Work;
+use crate::lifecycle::view::Pods;
+use crate::lifecycle::{HookTimeout, Machine, View};
+
+/// A hook's time-out that could not be read is asked for again after this.
+const ASK_AGAIN: Duration = Duration::from_secs(60);
+
+/// What a pass has seen.
+pub(super) struct Seen {
+    /// The incident, with the record as this process last left it.
+    pub object: NodeTermination,
+    node: Option<Arc<Node>>,
+    policy: Option<EffectivePolicy>,
+    hooks: BTreeMap<String, HookTimeout>,
+    pods: Option<Snapshot>,
+    work: Vec<Work>,
+    forced: u32,
+    leaving: BTreeSet<String>,
+    gone_before: u32,
+}
+
+/// Gathers it.
+pub(super) fn observe(stored: &NodeTermination, context: &Context) -> Seen {
+    let mut object = stored.clone();
+    let node = context.nodes.get(&object.spec.node_name);
+    let policy = node.as_ref().and_then(|n| context.policies.for_node(n));
+    let (leaving, gone_before, hooks) = context.memories.with(stored, |memory| {
+        if let Some(status) = &memory.status {
+            object.status = Some(status.clone());
+        }
+        let gone = object
+            .status
+            .as_ref()
+            .and_then(|s| s.pods.as_ref())
+            .map_or(0, |p| p.gone);
+        memory.hooks.retain(|_, (asked, timeout)| {
+            matches!(timeout, HookTimeout::Known { .. }) || asked.elapsed() < ASK_AGAIN
+        });
+        let hooks = memory
+            .hooks
+            .iter()
+            .map(|(id, (_, timeout))| (id.clone(), timeout.clone()))
+            .collect();
+        (
+            memory.seen.clone(),
+            *memory.gone_before.get_or_insert(gone),
+            hooks,
+        )
+    });
+    let pods = context.views.snapshot(&object.spec.node_uid);
+    let (work, forced) = context.evictor.work(&object.spec.node_uid);
+    Seen {
+        node,
+        policy,
+        hooks,
+        pods,
+        work,
+        forced,
+        leaving,
+        gone_before,
+        object,
+    }
+}
+
+impl Seen {
+    /// The view of it at `now`.
+    pub(super) fn view<'a>(&'a self, context: &'a Context, now: Timestamp) -> View<'a> {
+        View {
+            now,
+            object: &self.object,
+            machine: Machine::of(&self.object.spec, self.node.as_deref()),
+            policy: self.policy.as_ref(),
+            hooks: &self.hooks,
+            pods: self.pods.as_ref().map(|snapshot| Pods {
+                pods: &snapshot.pods,
+                quiet_for: SignedDuration::try_from(snapshot.quiet_for)
+                    .unwrap_or(SignedDuration::MAX),
+                work: &self.work,
+                forced: self.forced,
+            }),
+            seen: &self.leaving,
+            gone_before: self.gone_before,
+            own_pod: Some(&context.own_pod),
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! The last step of a pass: writing the record, seldom enough to cost little and soon enough to be of use.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::Resource;
+use kube::ResourceExt;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::Context;
+use super::observe::Seen;
+use crate::api::termination::{NodeTermination, NodeTerminationStatus, Phase};
+use crate::cluster::events::Happening;
+use crate::cluster::{self, status};
+use crate::lifecycle;
+
+/// Mere progress is written this long after the last report, then ever more seldom: a drain of half a minute costs
+/// one such write.
+const PROGRESS_FIRST: Duration = Duration::from_secs(15);
+/// The longest that mere progress waits.
+const PROGRESS_LAST: Duration = Duration::from_secs(60);
+/// An incident whose lifecycle call failed is looked at again after this.
+const CALL_AGAIN: Duration = Duration::from_secs(5);
+
+/// Writes the record if there is something new to say. Returns when to look again.
+pub(super) async fn report(
+    seen: &Seen,
+    status: NodeTerminationStatus,
+    finishing: bool,
+    context: &Context,
+) -> Result<Option<Timestamp>, cluster::Error> {
+    let object = &seen.object;
+    if status.phase.is_some_and(Phase::is_finished) && !finishing {
+        forget(object, context);
+        return Ok(None);
+    }
+    let said = serde_json::to_value(&status).unwrap_or_default();
+    let again = retry_time(&status);
+    let due = context.memories.with(object, |memory| {
+        memory.status = Some(status.clone());
+        when(memory, object, &said, finishing)
+    });
+    match due {
+        Due::Never => return Ok(again),
+        Due::At(time) => return Ok([again, Some(time)].into_iter().flatten().min()),
+        Due::Now => {}
+    }
+    let turn = context.gate.status().await;
+    let written = status::report(&context.clients.control, object, &status, finishing).await;
+    drop(turn);
+    if let Err(error) = written {
+        // What was not written is decided anew: above all, an incident is not finished before the record says so.
+        context.memories.with(object, |memory| {
+            if finishing {
+                memory.status.clone_from(&object.status)
+            }
+        });
+        return if error.is_not_found() {
+            Ok(None)
+        } else {
+            Err(error)
+        };
+    }
+    context.memories.with(object, |memory| {
+        let progress = memory
+            .written
+            .as_ref()
+            .is_some_and(|w| substance(w) == substance(&said));
+        let wait = memory.progress_wait.unwrap_or(PROGRESS_FIRST);
+        memory.progress_wait = Some(if progress {
+            (wait * 2).min(PROGRESS_LAST)
+        } else {
+            wait
+        });
+        memory.written = Some(said);
+        memory.written_at = Some(Instant::now());
+    });
+    tell(object, &status, context);
+    Ok(again)
+}
+
+enum Due {
+    Now,
+    At(Timestamp),
+    Never,
+}
+
+/// Whether the record must be written now: what is news at once, mere progress after a while, the same never.
+fn when(
+    memory: &super::memory::Memory,
+    object: &NodeTermination,
+    said: &Value,
+    finishing: bool,
+) -> Due {
+    let stored = memory.written.clone().unwrap_or_else(|| stored(object));
+    if finishing {
+        return Due::Now;
+    }
+    if stored == *said || is_untouched(said) {
+        return Due::Never;
+    }
+    if substance(&stored) != substance(said) {
+        return Due::Now;
+    }
+    let wait = memory.progress_wait.unwrap_or(PROGRESS_FIRST);
+    let left = memory
+        .written_at
+        .map_or(Duration::ZERO, |at| wait.saturating_sub(at.elapsed()));
+    if left.is_zero() {
+        Due::Now
+    } else {
+        Due::At(Timestamp::now() + left)
+    }
+}
+
+fn stored(object: &NodeTermination) -> Value {
+    object
+        .status
+        .as_ref()
+        .and_then(|s| serde_json::to_value(s).ok())
+        .unwrap_or_default()
+}
+
+/// An incident whose cordon is under way says nothing yet: the next pass, a moment later, says more.
+fn is_untouched(said: &Value) -> bool {
+    said["phase"] == "Pending" && said["cordonedAt"].is_null()
+}
+
+/// The record without counts and words.
+fn substance(said: &Value) -> Value {
+    let mut said = said.clone();
+    for condition in said["conditions"].as_array_mut().into_iter().flatten() {
+        condition["message"] = Value::Null;
+    }
+    said["pods"] = Value::Null;
+    for blocked in said["blocked"].as_array_mut().into_iter().flatten() {
+        blocked["message"] = Value::Null;
+    }
+    said
+}
+
+/// A lifecycle call that failed comes again by time: nothing watches Auto Scaling.
+fn retry_time(status: &NodeTerminationStatus) -> Option<Timestamp> {
+    let failing = status
+        .lifecycle_actions
+        .iter()
+        .any(|a| !a.state.is_over() && a.message.is_some());
+    let releasing = status.phase == Some(Phase::Releasing);
+    (failing || releasing).then(|| Timestamp::now() + CALL_AGAIN)
+}
+
+/// Logs, counts and publishes what is new.
+fn tell(object: &NodeTermination, status: &NodeTerminationStatus, context: &Context) {
+    let name = object.name_any();
+    let before = object.status.as_ref();
+    if before.and_then(|s| s.phase) != status.phase {
+        let phase = status.phase.map_or("", Phase::as_str);
+        tracing::info!(phase, node = object.spec.node_name, outcome = ?status.outcome, "phase");
+    }
+    if before.is_none_or(|s| s.drained_at.is_none()) && status.drained_at.is_some() {
+        context.timeline.reached(&name, "drained");
+    }
+    if before.is_none_or(|s| s.released_at.is_none()) && status.released_at.is_some() {
+        context.timeline.reached(&name, "released");
+    }
+    for news in lifecycle::happenings(object, status) {
+        let regarding = object.object_ref(&());
+        let node = k8s_openapi::api::core::v1::ObjectReference {
+            api_version: Some("v1".to_owned()),
+            kind: Some("Node".to_owned()),
+            name: Some(object.spec.node_name.clone()),
+            uid: Some(object.spec.node_uid.clone()),
+            ..Default::default()
+        };
+        context.events.emit(Happening {
+            regarding,
+            related: Some(node),
+            warning: news.warning,
+            reason: news.reason,
+            action: "Terminate",
+            note: news.note,
+        });
+    }
+    if let (Some(phase), Some(outcome)) = (status.phase, status.outcome)
+        && phase.is_finished()
+    {
+        context
+            .metrics
+            .finished(status.reason.unwrap_or_default(), outcome);
+        let record = serde_json::json!({"spec": object.spec, "status": status}).to_string();
+        tracing::info!(
+            phase = phase.as_str(),
+            outcome = outcome.as_str(),
+            record,
+            "incident over"
+        );
+    }
+}
+
+fn forget(object: &NodeTermination, context: &Context) {
+    let name = object.name_any();
+    if object
+        .metadata
+        .finalizers
+        .as_ref()
+        .is_none_or(Vec::is_empty)
+    {
+        context.memories.forget(object);
+        context.forget_incident(&object.spec.node_name, &name);
+    }
+    context.timeline.forget(&name);
+}
