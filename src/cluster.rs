@@ -30,7 +30,7 @@ pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The server refused it or could not be reached.
-    #[error("{act}: {source}")]
+    #[error("{act}: {}", words(source))]
     Call {
         /// What was tried, as in "cordon node".
         act: &'static str,
@@ -81,6 +81,14 @@ impl Error {
             return false;
         };
         matches!(source.as_ref(), kube::Error::Api(s) if s.is_invalid() && s.message.contains("metadata.uid"))
+    }
+}
+
+/// The API server's own words, where there are any; kube's add the whole Status.
+fn words(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message.clone(),
+        other => other.to_string(),
     }
 }
 

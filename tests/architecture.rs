@@ -12,8 +12,9 @@ use std::path::{Path, PathBuf};
 
 /// Which top-level module of `src` may use which others.
 const ARROWS: &[(&str, &[&str])] = &[
+    ("main", &["args", "run", "api"]),
     (
-        "main",
+        "run",
         &[
             "args",
             "controller",

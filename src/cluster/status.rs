@@ -49,10 +49,15 @@ where
         + std::fmt::Debug,
 {
     let api: Api<PartialObjectMeta<K>> = Api::all(client.clone());
+    // A resource version that is null would be read as 0.
+    let mut metadata = json!({"name": seen.name_any(), "uid": seen.uid()});
+    if let Some(version) = resource_version {
+        metadata["resourceVersion"] = json!(version);
+    }
     let body = json!({
         "apiVersion": K::api_version(&()),
         "kind": K::kind(&()),
-        "metadata": {"name": seen.name_any(), "uid": seen.uid(), "resourceVersion": resource_version},
+        "metadata": metadata,
         "status": status,
     });
     let params = PatchParams::apply(FIELD_MANAGER).force();

@@ -9,7 +9,7 @@ mod audit;
 mod builder;
 mod credentials;
 mod external;
-mod ports;
+pub mod ports;
 mod servers;
 
 use std::{

@@ -9,7 +9,9 @@ pub mod aws;
 pub mod binaries;
 pub mod cluster;
 pub mod control_plane;
+pub mod operator;
 pub mod process;
 
 pub use control_plane::ControlPlane;
+pub use operator::Operator;
 pub use process::Child;

@@ -10,7 +10,7 @@ use rand::Rng;
 const RANGE: std::ops::Range<u16> = 20_000..32_000;
 
 /// Three different free ports.
-pub(super) fn free() -> anyhow::Result<[u16; 3]> {
+pub fn free() -> anyhow::Result<[u16; 3]> {
     let mut random = rand::rng();
     let held: Vec<TcpListener> = (0..1000)
         .filter_map(|_| TcpListener::bind(("127.0.0.1", random.random_range(RANGE))).ok())

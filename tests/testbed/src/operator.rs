@@ -1,0 +1,208 @@
+//! The operator under test: installed as its users install it, run as a process of its own.
+
+use std::{
+    path::Path,
+    process::{Command, ExitStatus},
+    time::Duration,
+};
+
+use anyhow::Context;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::{Instant, sleep},
+};
+
+use crate::{Child, ControlPlane, aws::Aws, control_plane::ports};
+
+/// The namespace and the service account of the manifests.
+pub const NAME: &str = "node-termination-operator";
+/// The user that the manifests' roles are bound to.
+pub const USER: &str = "system:serviceaccount:node-termination-operator:node-termination-operator";
+
+/// The files of the repository that make an installation without the Deployment.
+const FILES: [&str; 6] = [
+    "crds/terminationpolicies.yaml",
+    "crds/nodeterminations.yaml",
+    "manifests/base/namespace.yaml",
+    "manifests/base/service-account.yaml",
+    "manifests/base/cluster-role.yaml",
+    "manifests/base/role.yaml",
+];
+/// Between two looks at an endpoint that nothing can watch.
+const LOOK: Duration = Duration::from_millis(50);
+/// How long the operator may take to become ready, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A control plane on which [`USER`] can be used. Pass `audit` to have its requests counted.
+pub async fn control_plane(audit: bool) -> anyhow::Result<ControlPlane> {
+    let groups = [
+        "system:serviceaccounts",
+        "system:serviceaccounts:node-termination-operator",
+        "system:authenticated",
+    ];
+    ControlPlane::builder()
+        .audit(audit)
+        .user(USER, &groups)
+        .start()
+        .await
+}
+
+/// Applies the custom resource definitions and the roles of the repository, as `kubectl apply` does.
+pub async fn install(control_plane: &ControlPlane, repository: &Path) -> anyhow::Result<()> {
+    for file in FILES {
+        let path = repository.join(file);
+        let path = path.to_str().context("the path is not UTF-8")?;
+        let mut apply = vec!["apply", "--server-side", "-f", path];
+        if file.ends_with("service-account.yaml") || file.ends_with("/role.yaml") {
+            apply.extend(["-n", NAME]);
+        }
+        control_plane.kubectl(&apply).await?;
+    }
+    let established = [
+        "wait",
+        "--for=condition=Established",
+        "crd",
+        "terminationpolicies.nodetermination.dev",
+        "nodeterminations.nodetermination.dev",
+    ];
+    control_plane.kubectl(&established).await.map(drop)
+}
+
+/// A running operator. It is killed when this is dropped.
+#[derive(Debug)]
+pub struct Operator {
+    child: Child,
+    identity: String,
+    port: u16,
+}
+
+impl Operator {
+    /// Starts `binary` as the replica `identity`, with a lease of `lease_seconds`, under the manifests' roles.
+    /// The environment `extra` comes last.
+    pub fn start(
+        binary: &Path,
+        control_plane: &ControlPlane,
+        aws: &Aws,
+        identity: &str,
+        lease_seconds: u16,
+        extra: &[(&str, &str)],
+    ) -> anyhow::Result<Self> {
+        let [port, ..] = ports::free()?;
+        let mut command = Command::new(binary);
+        command
+            .arg("controller")
+            .args([
+                "--namespace",
+                NAME,
+                "--identity",
+                identity,
+                "--log-format",
+                "text",
+            ])
+            .args(["--http-address", &format!("127.0.0.1:{port}")])
+            .args(["--lease-duration-seconds", &lease_seconds.to_string()])
+            .args(["--log-level", "info,node_termination_operator=debug"])
+            .env("KUBECONFIG", control_plane.kubeconfig_for(USER)?)
+            .env("NO_COLOR", "1")
+            .envs(aws.env())
+            .envs(extra.iter().copied());
+        let log = control_plane
+            .folder()
+            .join(format!("{identity}-{port}.log"));
+        let child = Child::spawn(identity, &command, &log)?;
+        Ok(Self {
+            child,
+            identity: identity.to_owned(),
+            port,
+        })
+    }
+
+    /// The replica's name.
+    #[must_use]
+    pub fn identity(&self) -> &str {
+        &self.identity
+    }
+
+    /// The process.
+    #[must_use]
+    pub fn process(&self) -> &Child {
+        &self.child
+    }
+
+    /// Waits until `/readyz` says that it is ready.
+    pub async fn await_ready(&self) -> anyhow::Result<()> {
+        self.await_answer("/readyz", |code, _| code == 200).await
+    }
+
+    /// Waits until it leads.
+    pub async fn await_leader(&self) -> anyhow::Result<()> {
+        let leads = "node_termination_operator_leader 1";
+        self.await_answer("/metrics", |_, body| body.lines().any(|l| l == leads))
+            .await
+    }
+
+    /// Whether it leads now.
+    pub async fn leads(&self) -> bool {
+        let leads = "node_termination_operator_leader 1";
+        self.get("/metrics")
+            .await
+            .is_ok_and(|(_, body)| body.lines().any(|l| l == leads))
+    }
+
+    /// Status code and body of one of its endpoints.
+    pub async fn get(&self, path: &str) -> anyhow::Result<(u16, String)> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await?;
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP answer")?;
+        let code = head.split(' ').nth(1).context("no status code")?;
+        Ok((code.parse()?, body.to_owned()))
+    }
+
+    /// The sum of all samples of a metric whose line holds all of `labels`.
+    pub async fn metric(&self, name: &str, labels: &[&str]) -> anyhow::Result<f64> {
+        let (_, body) = self.get("/metrics").await?;
+        let lines = body.lines().filter(|l| {
+            let rest = l.strip_prefix(name);
+            rest.is_some_and(|r| r.starts_with(['{', ' '])) && labels.iter().all(|x| l.contains(x))
+        });
+        let values = lines.filter_map(|l| l.rsplit(' ').next()?.parse::<f64>().ok());
+        Ok(values.sum())
+    }
+
+    /// SIGKILL.
+    pub fn kill(&self) {
+        self.child.kill();
+    }
+
+    /// SIGTERM, and how it ended within `limit`.
+    pub async fn terminate(&self, limit: Duration) -> anyhow::Result<ExitStatus> {
+        self.child.terminate()?;
+        self.child.wait(limit).await
+    }
+
+    /// Polls an endpoint, for nothing can watch it, until it answers so; or says what the process logged last.
+    async fn await_answer(
+        &self,
+        path: &str,
+        good: impl Fn(u16, &str) -> bool,
+    ) -> anyhow::Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            self.child.check()?;
+            let answer = self.get(path).await;
+            if answer.as_ref().is_ok_and(|(code, body)| good(*code, body)) {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                let tail = self.child.tail();
+                anyhow::bail!("{} {path} still answers {answer:?}\n{tail}", self.identity);
+            }
+            sleep(LOOK).await;
+        }
+    }
+}
