@@ -4,6 +4,9 @@
 //! [`termination::NodeTermination`] is one incident of one instance and its record. Every documented field
 //! here is what `kubectl explain` prints, and [`crds`] is what `kubectl apply` installs.
 
+// What stands here is what `kubectl explain` prints, where backticks would be noise; and columns share their types.
+#![allow(clippy::doc_markdown, clippy::duplicated_attributes)]
+
 pub mod condition;
 pub mod policy;
 pub mod termination;

@@ -46,7 +46,7 @@ pub struct Controller {
     /// How log lines look.
     #[arg(long, env = "NTO_LOG_FORMAT", value_enum, default_value_t = LogFormat::Json)]
     pub log_format: LogFormat,
-    /// error, warn, info, debug, trace, or a filter such as info,node_termination_operator::source=debug.
+    /// error, warn, info, debug, trace, or a filter such as `info,node_termination_operator::source=debug`.
     #[arg(long, env = "NTO_LOG_LEVEL", default_value = "info")]
     pub log_level: String,
     /// How long a silent leader keeps the lease, in seconds.

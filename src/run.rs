@@ -120,7 +120,7 @@ fn parts(
     ));
     let engine = evictor.clone();
     let budgets = cluster::watch::budgets(clients.views.clone(), stop.clone(), move |event| {
-        engine.budgets(event)
+        engine.budgets(event);
     });
     tokio::spawn(budgets);
     Parts {
@@ -173,17 +173,17 @@ async fn readiness(parts: Parts, health: Health, stop: CancellationToken) {
         tokio::join!(
             async {
                 if policy_store.wait_until_ready().await.is_ok() {
-                    policies.set_ready()
+                    policies.set_ready();
                 }
             },
             async {
                 if termination_store.wait_until_ready().await.is_ok() {
-                    terminations.set_ready()
+                    terminations.set_ready();
                 }
             },
             async {
                 parts.nodes.synced().await;
-                nodes.set_ready()
+                nodes.set_ready();
             },
         )
     };

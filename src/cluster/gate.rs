@@ -41,11 +41,12 @@ struct Urgency {
 /// While it lives, the lower classes wait.
 pub struct Urgent {
     urgent: Arc<watch::Sender<Urgency>>,
-    _permit: Option<OwnedSemaphorePermit>,
+    permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Drop for Urgent {
     fn drop(&mut self) {
+        self.permit = None;
         self.urgent.send_modify(|u| {
             *u = Urgency {
                 outstanding: u.outstanding.saturating_sub(1),
@@ -104,9 +105,9 @@ impl Gate {
         self.urgent.send_modify(|u| u.outstanding += 1);
         let mut urgent = Urgent {
             urgent: self.urgent.clone(),
-            _permit: None,
+            permit: None,
         };
-        urgent._permit = permits.clone().acquire_owned().await.ok();
+        urgent.permit = permits.clone().acquire_owned().await.ok();
         urgent
     }
 
@@ -154,7 +155,7 @@ mod tests {
 
         let _cordon = gate.cordon().await;
         let start = Instant::now();
-        gate.status().await.unwrap();
+        let _turn = gate.status().await.unwrap();
         assert_eq!(start.elapsed(), PATIENCE);
     }
 }

@@ -139,7 +139,9 @@ impl Evictor {
             .keys()
             .cloned()
             .collect();
-        nodes.iter().for_each(|uid| self.withdraw(uid));
+        for uid in &nodes {
+            self.withdraw(uid);
+        }
     }
 
     fn fill(&self, calls: &mut JoinSet<(Order, Answer)>, slots: Slots) {

@@ -12,7 +12,7 @@ use crate::aws::{Account, Aws, Hook, LifecycleAction};
 use crate::lifecycle::HookTimeout;
 
 /// A hook's settings change seldom; an incident that has started keeps what it was told.
-const KEPT: Duration = Duration::from_secs(300);
+const KEPT: Duration = Duration::from_mins(5);
 /// A failure is tried again after this.
 const FAILURE_KEPT: Duration = Duration::from_secs(30);
 /// Groups that are remembered at once.

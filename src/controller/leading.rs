@@ -92,7 +92,7 @@ async fn warm(parts: &Parts) {
         policies.wait_until_ready(),
         terminations.wait_until_ready()
     );
-    if let (_, _, Err(error), _) | (_, _, _, Err(error)) = filled {
+    if let ((), (), Err(error), _) | ((), (), _, Err(error)) = filled {
         tracing::error!(%error, "a store's watch has ended");
     }
 }

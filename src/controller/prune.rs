@@ -14,7 +14,7 @@ use crate::cluster::{nodes, status};
 use crate::drain::{Node, cordon};
 
 /// How often.
-const EVERY: Duration = Duration::from_secs(60);
+const EVERY: Duration = Duration::from_mins(1);
 /// Records that go in one round; the next round takes more.
 const PRUNED_AT_ONCE: usize = 100;
 
@@ -72,7 +72,7 @@ async fn undo_orphan(node: &Node, incident: &str, context: &Context) {
             "its record is gone: its cordon was undone"
         ),
         Err(error) => {
-            tracing::warn!(node = node.name, nodetermination = incident, %error, "a cordon without a record could not be undone yet")
+            tracing::warn!(node = node.name, nodetermination = incident, %error, "a cordon without a record could not be undone yet");
         }
     }
 }

@@ -30,7 +30,7 @@ const CONCURRENCY: u16 = 512;
 /// The loop turns at least this often.
 const TURN: Duration = Duration::from_secs(5);
 /// A loop that does not turn for this long hangs.
-const SILENCE_MAX: Duration = Duration::from_secs(60);
+const SILENCE_MAX: Duration = Duration::from_mins(1);
 /// After a conflict the watch brings the newer object at once.
 const CONFLICT_PAUSE: Duration = Duration::from_millis(50);
 /// A failed call of a pass is tried again after this, doubled each time,
@@ -154,7 +154,7 @@ async fn reconcile(
         .0
         .as_ref()
         .map_err(|e| Error::Unreadable(e.to_string()))?;
-    let result = pass(object, &context).await;
+    let result = Box::pin(pass(object, &context)).await;
     match &result {
         Ok(_) => context.metrics.pass("termination", "Success"),
         Err(error) => context.metrics.pass("termination", error.reason()),

@@ -25,9 +25,9 @@ const UNKNOWN_KEPT: SignedDuration = SignedDuration::from_mins(15);
 /// The first wait after a failed call, doubled each time,
 const BACK_OFF_FIRST: Duration = Duration::from_secs(1);
 /// up to this: a queue that is repaired is heard within a minute.
-const BACK_OFF_LAST: Duration = Duration::from_secs(60);
+const BACK_OFF_LAST: Duration = Duration::from_mins(1);
 /// A receiver that is silent for longer hangs: the longest poll, and the longest back-off, with room to settle.
-const SILENCE_MAX: Duration = Duration::from_secs(180);
+const SILENCE_MAX: Duration = Duration::from_mins(3);
 
 /// A running monitor's parts.
 pub struct Monitor {

@@ -1,6 +1,6 @@
 //! The operator as a process on a real control plane, in peace: one control plane, one AWS stand-in and one operator
 //! for all tests, which run in parallel, each with nodes, a policy, a queue and a namespace of its own.
-#![allow(clippy::unwrap_used, clippy::expect_used)] // this binary is nothing but tests
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::large_futures)] // this binary is nothing but tests
 
 mod drain;
 mod scene;

@@ -94,7 +94,7 @@ impl Corner {
     }
 
     /// The body of a policy with these settings beside its selector and its queue.
-    pub fn policy(&self, settings: Value) -> TerminationPolicy {
+    pub fn policy(&self, settings: &Value) -> TerminationPolicy {
         let mut spec = json!({
             "nodeSelector": {"matchLabels": {TEAM: self.name}},
             "sources": [{"name": "events", "sqs": {"queueURL": self.queue.url(), "region": REGION}}],
@@ -113,7 +113,7 @@ impl Corner {
 
     pub async fn apply_policy(&self, settings: Value) {
         Api::all(self.client.clone())
-            .create(&PostParams::default(), &self.policy(settings))
+            .create(&PostParams::default(), &self.policy(&settings))
             .await
             .unwrap();
     }
@@ -185,10 +185,10 @@ pub fn is_untouched(node: &Node) -> bool {
 
 /// What comes within two minutes: a spot notice has no more. If it does not, the operator's log tells why.
 pub async fn within<T: Debug>(what: impl Future<Output = anyhow::Result<T>>) -> T {
-    match tokio::time::timeout(Duration::from_secs(120), what).await {
+    match tokio::time::timeout(Duration::from_mins(2), what).await {
         Ok(result) => result.unwrap(),
-        Err(_) => panic!(
-            "it did not happen within two minutes; the operator said:\n{}",
+        Err(elapsed) => panic!(
+            "it did not happen within two minutes ({elapsed}); the operator said:\n{}",
             world().await.operator.process().tail()
         ),
     }

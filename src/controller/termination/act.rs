@@ -56,7 +56,7 @@ async fn carry_out(
             return Ok(complete(object, signal_id, result, context).await);
         }
         Effect::RemoveFinalizer => {
-            status::remove_finalizer(&context.clients.control, object).await?
+            status::remove_finalizer(&context.clients.control, object).await?;
         }
     }
     Ok(None)

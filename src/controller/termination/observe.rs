@@ -15,7 +15,7 @@ use crate::lifecycle::view::Pods;
 use crate::lifecycle::{HookTimeout, Machine, View};
 
 /// A hook's time-out that could not be read is asked for again after this.
-const ASK_AGAIN: Duration = Duration::from_secs(60);
+const ASK_AGAIN: Duration = Duration::from_mins(1);
 
 /// What a pass has seen.
 pub(super) struct Seen {
@@ -62,6 +62,7 @@ pub(super) fn observe(stored: &NodeTermination, context: &Context) -> Seen {
     let pods = context.views.snapshot(&object.spec.node_uid);
     let (work, forced) = context.evictor.work(&object.spec.node_uid);
     Seen {
+        object,
         node,
         policy,
         hooks,
@@ -70,7 +71,6 @@ pub(super) fn observe(stored: &NodeTermination, context: &Context) -> Seen {
         forced,
         leaving,
         gone_before,
-        object,
     }
 }
 

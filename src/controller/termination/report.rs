@@ -19,7 +19,7 @@ use crate::lifecycle;
 /// one such write.
 const PROGRESS_FIRST: Duration = Duration::from_secs(15);
 /// The longest that mere progress waits.
-const PROGRESS_LAST: Duration = Duration::from_secs(60);
+const PROGRESS_LAST: Duration = Duration::from_mins(1);
 /// An incident whose lifecycle call failed is looked at again after this.
 const CALL_AGAIN: Duration = Duration::from_secs(5);
 
@@ -53,7 +53,7 @@ pub(super) async fn report(
         // What was not written is decided anew: above all, an incident is not finished before the record says so.
         context.memories.with(object, |memory| {
             if finishing {
-                memory.status.clone_from(&object.status)
+                memory.status.clone_from(&object.status);
             }
         });
         return if error.is_not_found() {
