@@ -92,17 +92,12 @@ impl Operator {
         let mut command = Command::new(binary);
         command
             .arg("controller")
-            .args([
-                "--namespace",
-                NAME,
-                "--identity",
-                identity,
-                "--log-format",
-                "text",
-            ])
-            .args(["--http-address", &format!("127.0.0.1:{port}")])
-            .args(["--lease-duration-seconds", &lease_seconds.to_string()])
-            .args(["--log-level", "info,node_termination_operator=debug"])
+            .env("NTO_NAMESPACE", NAME)
+            .env("NTO_IDENTITY", identity)
+            .env("NTO_LOG_FORMAT", "text")
+            .env("NTO_LOG_LEVEL", "info,node_termination_operator=debug")
+            .env("NTO_HTTP_ADDRESS", format!("127.0.0.1:{port}"))
+            .env("NTO_LEASE_DURATION_SECONDS", lease_seconds.to_string())
             .env("KUBECONFIG", control_plane.kubeconfig_for(USER)?)
             .env("NO_COLOR", "1")
             .envs(aws.env())
