@@ -20,5 +20,5 @@ pub mod view;
 
 pub use decide::{Decision, decide};
 pub use effect::{Effect, Outcome};
-pub use say::{happenings, settle};
+pub use say::{admit, happenings, settle};
 pub use view::{HookTimeout, Machine, View};

@@ -37,6 +37,18 @@ pub fn settle(view: &View<'_>, status: &mut NodeTerminationStatus, outcomes: &[D
     kstatus(status, generation, view.now);
 }
 
+/// Says on the record that a call to the API server failed and is tried again.
+pub fn admit(view: &View<'_>, status: &mut NodeTerminationStatus, reason: &str, message: &str) {
+    let generation = view.object.metadata.generation;
+    for kind in [READY, RECONCILING] {
+        if condition::find(&status.conditions, kind).is_some() {
+            let holds = condition::holds(&status.conditions, kind);
+            let statement = Statement::new(kind, holds, reason, message);
+            condition::set(&mut status.conditions, statement, generation, view.now);
+        }
+    }
+}
+
 fn take_down(view: &View<'_>, status: &mut NodeTerminationStatus, outcome: &Did) {
     let (Did::Beat { signal_id }
     | Did::Completed { signal_id, .. }

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::Context;
 use super::observe::Seen;
+use crate::api::condition::RECONCILING;
 use crate::api::termination::{NodeTermination, NodeTerminationStatus, Phase};
 use crate::cluster::events::Happening;
 use crate::cluster::{self, status};
@@ -124,7 +125,14 @@ fn stored(object: &NodeTermination) -> Value {
 
 /// An incident whose cordon is under way says nothing yet: the next pass, a moment later, says more.
 fn is_untouched(said: &Value) -> bool {
-    said["phase"] == "Pending" && said["cordonedAt"].is_null()
+    let reconciling = |c: &Value| c["type"] == RECONCILING && c["reason"] == "Pending";
+    said["phase"] == "Pending"
+        && said["cordonedAt"].is_null()
+        && said["conditions"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .any(reconciling)
 }
 
 /// The record without counts and words.
@@ -200,14 +208,8 @@ fn tell(object: &NodeTermination, status: &NodeTerminationStatus, context: &Cont
 
 fn forget(object: &NodeTermination, context: &Context) {
     let name = object.name_any();
-    if object
-        .metadata
-        .finalizers
-        .as_ref()
-        .is_none_or(Vec::is_empty)
-    {
-        context.memories.forget(object);
-        context.forget_incident(&object.spec.node_name, &name);
+    if object.finalizers().is_empty() {
+        context.memories.forget(&name);
     }
     context.timeline.forget(&name);
 }
