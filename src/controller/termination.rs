@@ -24,8 +24,6 @@ use crate::cluster::{self, Guarded, Views};
 use crate::lifecycle::{self, Outcome};
 use memory::Memories;
 
-/// Passes that run at once. They share the permits of the gate, so this bounds only their memory.
-const CONCURRENCY: u16 = 512;
 /// The loop turns at least this often.
 const TURN: Duration = Duration::from_secs(5);
 /// A loop that does not turn for this long hangs.
@@ -92,7 +90,8 @@ impl Context {
 pub async fn run(context: Arc<Context>, stop: CancellationToken) {
     let pulse = context.health.pulse("termination controller", SILENCE_MAX);
     let triggers = triggers::stream(&context).take_until(stop.cancelled_owned());
-    let config = controller::Config::default().concurrency(CONCURRENCY);
+    // As many passes as open incidents: a cordon must not wait for a pass that waits for its turn to write a status.
+    let config = controller::Config::default();
     let store = context.terminations.store();
     let mut passes = applier(
         |object, context| Box::pin(reconcile(object, context)),

@@ -345,9 +345,11 @@ pub struct News {
 
 /// What is worth an Event, given what the record said before and says now: cordoned, blocked, done, failed.
 #[must_use]
-pub fn happenings(object: &NodeTermination, now: &NodeTerminationStatus) -> Vec<News> {
-    let empty = NodeTerminationStatus::default();
-    let before = object.status.as_ref().unwrap_or(&empty);
+pub fn happenings(
+    object: &NodeTermination,
+    before: &NodeTerminationStatus,
+    now: &NodeTerminationStatus,
+) -> Vec<News> {
     let kind = now.reason.unwrap_or_default().as_str();
     let deadline = now
         .deadline

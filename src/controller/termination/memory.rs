@@ -15,9 +15,9 @@ use crate::lifecycle::HookTimeout;
 pub(super) struct Memory {
     /// The record as the last pass left it. It may be ahead of what is stored, and of what the watch has brought.
     pub status: Option<NodeTerminationStatus>,
-    /// The record as it was last written.
-    pub written: Option<serde_json::Value>,
-    /// When that was.
+    /// The record as it is stored, as far as we know: found so, or last written so.
+    pub written: Option<NodeTerminationStatus>,
+    /// When we wrote it.
     pub written_at: Option<Instant>,
     /// How long the next report of mere progress waits.
     pub progress_wait: Option<Duration>,
