@@ -95,7 +95,7 @@ impl Selection<'_> {
             .map_or(Fate::Leaves(tier), |reason| Fate::LeavesLast(tier, reason))
     }
 
-    fn tier(&self, pod: &Pod) -> Tier {
+    pub(super) fn tier(&self, pod: &Pod) -> Tier {
         if self.own_pod.is_some_and(|own| own == pod.uid) {
             Tier::Own
         } else if pod.is_daemon() {
