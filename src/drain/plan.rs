@@ -201,3 +201,6 @@ fn own_grace(pod: &Pod, selection: &Selection<'_>) -> SignedDuration {
         .grace_period_seconds
         .map_or(pod.grace, |s| SignedDuration::from_secs(i64::from(s)))
 }
+
+#[cfg(test)]
+mod tests;
