@@ -107,7 +107,7 @@ pub fn close(node: &Node, incident: &str, cordon: &Cordon, taint_value: &str) ->
         node,
         &labels,
         Some(&record),
-        json!({"unschedulable": true, "taints": taints}),
+        &json!({"unschedulable": true, "taints": taints}),
     )
 }
 
@@ -117,7 +117,7 @@ pub fn open(node: &Node, incident: &str) -> Option<Value> {
     let mut record = node.cordon.clone()?;
     record.incidents.retain(|i| i != incident);
     if !record.incidents.is_empty() {
-        return Some(patch(node, &Map::new(), Some(&record), json!({})));
+        return Some(patch(node, &Map::new(), Some(&record), &json!({})));
     }
     let mut spec = Map::new();
     if record.unschedulable {
@@ -131,14 +131,14 @@ pub fn open(node: &Node, incident: &str) -> Option<Value> {
     if record.excluded {
         labels.insert(EXCLUDE_LABEL.to_owned(), Value::Null);
     }
-    Some(patch(node, &labels, None, Value::Object(spec)))
+    Some(patch(node, &labels, None, &Value::Object(spec)))
 }
 
 fn patch(
     node: &Node,
     labels: &Map<String, Value>,
     record: Option<&CordonRecord>,
-    spec: Value,
+    spec: &Value,
 ) -> Value {
     let record = record.and_then(|r| serde_json::to_string(r).ok());
     json!({
@@ -153,7 +153,7 @@ fn patch(
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::api::GROUP;
 
@@ -179,7 +179,7 @@ mod tests {
     }
 
     /// What the API server makes of a merge patch, as far as these patches go.
-    fn apply(node: &mut Node, patch: &Value) {
+    pub(crate) fn apply(node: &mut Node, patch: &Value) {
         assert_eq!(patch["metadata"]["uid"], json!(node.uid));
         assert_eq!(
             patch["metadata"]["resourceVersion"],
