@@ -158,14 +158,15 @@ pub(crate) mod tests {
         }
     }
 
-    fn owned_by(kind: &str, api_version: &str) -> Option<Owner> {
-        Some(Owner {
+    fn owner(kind: &str, api_version: &str) -> Owner {
+        Owner {
             kind: kind.into(),
             api_version: api_version.into(),
-        })
+        }
     }
 
     #[test]
+    #[allow(clippy::too_many_lines, reason = "one table of all sorts of pods")]
     fn each_sort_of_pod_meets_its_fate() {
         let drain = Drain::default();
         let gentle = Drain {
@@ -186,7 +187,7 @@ pub(crate) mod tests {
         }];
         let plain = pod("p");
         let daemon = Pod {
-            owner: owned_by("DaemonSet", "apps/v1"),
+            owner: Some(owner("DaemonSet", "apps/v1")),
             ..pod("p")
         };
         let late = Pod {
@@ -212,7 +213,7 @@ pub(crate) mod tests {
             (
                 &drain,
                 Pod {
-                    owner: owned_by("Node", "v1"),
+                    owner: Some(owner("Node", "v1")),
                     ..pod("p")
                 },
                 Fate::Stays(StayReason::Static),
