@@ -95,7 +95,7 @@ impl Selection<'_> {
             .map_or(Fate::Leaves(tier), |reason| Fate::LeavesLast(tier, reason))
     }
 
-    fn tier(&self, pod: &Pod) -> Tier {
+    pub(super) fn tier(&self, pod: &Pod) -> Tier {
         if self.own_pod.is_some_and(|own| own == pod.uid) {
             Tier::Own
         } else if pod.is_daemon() {
@@ -158,7 +158,7 @@ pub(crate) mod tests {
         }
     }
 
-    fn owned_by(kind: &str, api_version: &str) -> Owner {
+    fn owner(kind: &str, api_version: &str) -> Owner {
         Owner {
             kind: kind.into(),
             api_version: api_version.into(),
@@ -166,7 +166,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    #[allow(clippy::too_many_lines)] // one table
+    #[allow(clippy::too_many_lines, reason = "one table of all sorts of pods")]
     fn each_sort_of_pod_meets_its_fate() {
         let drain = Drain::default();
         let gentle = Drain {
@@ -187,7 +187,7 @@ pub(crate) mod tests {
         }];
         let plain = pod("p");
         let daemon = Pod {
-            owner: Some(owned_by("DaemonSet", "apps/v1")),
+            owner: Some(owner("DaemonSet", "apps/v1")),
             ..pod("p")
         };
         let late = Pod {
@@ -213,7 +213,7 @@ pub(crate) mod tests {
             (
                 &drain,
                 Pod {
-                    owner: Some(owned_by("Node", "v1")),
+                    owner: Some(owner("Node", "v1")),
                     ..pod("p")
                 },
                 Fate::Stays(StayReason::Static),

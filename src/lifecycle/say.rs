@@ -150,7 +150,7 @@ fn statements(view: &View<'_>, status: &NodeTerminationStatus) -> Vec<Statement>
             "CallFailed",
             message,
         ));
-    } else if condition::holds(&status.conditions, HOOK_TIMEOUT_UNKNOWN) {
+    } else if condition::holds(&status.conditions, HOOK_TIMEOUT_UNKNOWN) && !view.hooks.is_empty() {
         say.push(Statement::new(
             HOOK_TIMEOUT_UNKNOWN,
             false,
