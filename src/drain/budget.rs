@@ -125,6 +125,10 @@ impl Budget {
                 BlockReason::BudgetUnsatisfiable,
                 format!("the budget never allows a disruption as it stands ({counts})"),
             )
+        } else if self.allowed > 0 {
+            let message =
+                format!("evictions that its status does not show yet take its room ({counts})");
+            (BlockReason::Budget, message)
         } else {
             (
                 BlockReason::Budget,

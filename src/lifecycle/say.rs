@@ -175,7 +175,7 @@ fn drained(status: &NodeTerminationStatus, summary: &str, blocked: u32) -> State
     let deadline = status
         .deadline
         .as_ref()
-        .map_or_else(|| "none".to_owned(), |d| d.0.to_string());
+        .map_or_else(|| "none".to_owned(), |d| format!("{:.0}", d.0));
     match status.outcome {
         Some(Outcome::Drained) => Statement::new(
             DRAINED,
@@ -216,10 +216,10 @@ fn drained(status: &NodeTerminationStatus, summary: &str, blocked: u32) -> State
                     .unwrap_or_default();
                 let then = first.force_time.as_ref().map_or_else(
                     || "it is never forced".to_owned(),
-                    |t| format!("it is forced at {}", t.0),
+                    |t| format!("it is forced at {:.0}", t.0),
                 );
                 let message = format!(
-                    "{summary} pods have gone, {blocked} are blocked: {} is held{by} since {} ({}: {}); {then}; deadline {deadline}",
+                    "{summary} pods have gone, {blocked} are blocked: {} is held{by} since {:.0} ({}: {}); {then}; deadline {deadline}",
                     first.pod,
                     first.since.0,
                     first.reason.as_str(),
@@ -351,10 +351,12 @@ pub fn happenings(
     now: &NodeTerminationStatus,
 ) -> Vec<News> {
     let kind = now.reason.unwrap_or_default().as_str();
+    // A hook's time-out is read after the cordon: before, its deadline is a guess.
     let deadline = now
         .deadline
         .as_ref()
-        .map_or_else(String::new, |d| format!(", deadline {}", d.0));
+        .filter(|_| now.lifecycle_actions.iter().all(|a| a.state.is_over()))
+        .map_or_else(String::new, |d| format!(", deadline {:.0}", d.0));
     let mut news = Vec::new();
     if before.cordoned_at.is_none() && now.cordoned_at.is_some() {
         news.push(News {
