@@ -4,5 +4,6 @@
 
 mod bare;
 mod drain;
+mod record;
 mod scene;
 mod schema;
