@@ -24,7 +24,7 @@ use crate::scene::{Corner, status, within};
 /// A finalizer that keeps a deleted object.
 const KEPT: &str = "test.example.com/kept";
 /// A message is settled in milliseconds, or given back a few times first.
-const SETTLED: Duration = Duration::from_secs(60);
+const SETTLED: Duration = Duration::from_mins(1);
 
 #[tokio::test]
 async fn a_notice_that_comes_again_changes_nothing_and_costs_one_request() {

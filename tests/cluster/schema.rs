@@ -14,41 +14,12 @@ const URL: &str = "https://sqs.eu-west-1.amazonaws.com/123456789012/node-events"
 const ROLE: &str = "arn:aws:iam::123456789012:role/nodes";
 
 #[tokio::test]
-async fn a_policy_that_can_not_work_is_refused_with_the_reason() {
+async fn a_source_that_can_not_work_is_refused_with_the_reason() {
     let names: Vec<String> = (0..17).map(|n| format!("events-{n}")).collect();
-    let seventeen: Vec<Value> = names.iter().map(|n| queue(n, json!({}))).collect();
-    let interval = "heartbeat: intervalSeconds must be from 30 to 3600";
-    let until = "heartbeat: untilSeconds must be from 60 to 172800";
+    let seventeen: Vec<Value> = names.iter().map(|n| queue(n, &json!({}))).collect();
     let one_of = "source: exactly one of sqs, imds must be set";
     let url = "queueURL: must look like https://sqs.REGION.amazonaws.com/ACCOUNT/QUEUE";
-    let empty = "skipPodSelector: an empty selector would leave every pod on the node";
     let refused = [
-        ("beats too often", heartbeat(29, 60), interval),
-        ("beats too seldom", heartbeat(3601, 7200), interval),
-        ("ends at once", heartbeat(30, 59), until),
-        ("never ends", heartbeat(30, 172_801), until),
-        (
-            "ends before the first beat",
-            heartbeat(61, 60),
-            "heartbeat: intervalSeconds must not be greater than untilSeconds",
-        ),
-        (
-            "nothing to keep alive",
-            policy(
-                &json!({"sources": [{"name": "metadata", "imds": {}}], "lifecycle": {"heartbeat": {"intervalSeconds": 60}}}),
-            ),
-            "heartbeat: lifecycle.heartbeat needs an sqs source",
-        ),
-        (
-            "NoExecute",
-            taint("NoExecute"),
-            "taint: NoExecute is refused: it deletes pods at once, past disruption budgets, order and grace",
-        ),
-        (
-            "no such effect",
-            taint("Never"),
-            "taint: effect must be NoSchedule or PreferNoSchedule",
-        ),
         (
             "both sorts of source",
             sources(&[json!({"name": "events", "sqs": {"queueURL": URL}, "imds": {}})]),
@@ -78,26 +49,16 @@ async fn a_policy_that_can_not_work_is_refused_with_the_reason() {
         ),
         (
             "an ID without a role",
-            sources(&[queue("events", json!({"externalID": "secret"}))]),
+            sources(&[queue("events", &json!({"externalID": "secret"}))]),
             "externalID: it is sent when a role is assumed, so sqs.roleARN must be set",
         ),
         (
             "no role at all",
             sources(&[queue(
                 "events",
-                json!({"roleARN": "arn:aws:iam::123456789012:user/me"}),
+                &json!({"roleARN": "arn:aws:iam::123456789012:user/me"}),
             )]),
             "spec.sources[0].sqs.roleARN in body should match",
-        ),
-        (
-            "every pod skipped",
-            drain(json!({"skipPodSelector": {}})),
-            empty,
-        ),
-        (
-            "every pod skipped, in other words",
-            drain(json!({"skipPodSelector": {"matchLabels": {}, "matchExpressions": []}})),
-            empty,
         ),
         (
             "no source",
@@ -111,31 +72,77 @@ async fn a_policy_that_can_not_work_is_refused_with_the_reason() {
         ),
         (
             "two sources of one name",
-            sources(&[queue("events", json!({})), queue("events", json!({}))]),
+            sources(&[queue("events", &json!({})), queue("events", &json!({}))]),
             r#"spec.sources[1]: Duplicate value: {"name":"events"}"#,
+        ),
+        (
+            "no receiver",
+            sources(&[queue("events", &json!({"receivers": 0}))]),
+            "spec.sources[0].sqs.receivers in body should be greater than or equal to 1",
+        ),
+    ];
+    for (what, object, message) in refused {
+        assert_refused(what, &object, message).await;
+    }
+}
+
+#[tokio::test]
+async fn a_setting_that_can_not_work_is_refused_with_the_reason() {
+    let interval = "heartbeat: intervalSeconds must be from 30 to 3600";
+    let until = "heartbeat: untilSeconds must be from 60 to 172800";
+    let empty = "skipPodSelector: an empty selector would leave every pod on the node";
+    let refused = [
+        ("beats too often", heartbeat(29, 60), interval),
+        ("beats too seldom", heartbeat(3601, 7200), interval),
+        ("ends at once", heartbeat(30, 59), until),
+        ("never ends", heartbeat(30, 172_801), until),
+        (
+            "ends before the first beat",
+            heartbeat(61, 60),
+            "heartbeat: intervalSeconds must not be greater than untilSeconds",
+        ),
+        (
+            "nothing to keep alive",
+            policy(
+                &json!({"sources": [{"name": "metadata", "imds": {}}], "lifecycle": {"heartbeat": {"intervalSeconds": 60}}}),
+            ),
+            "heartbeat: lifecycle.heartbeat needs an sqs source",
+        ),
+        (
+            "NoExecute",
+            taint("NoExecute"),
+            "taint: NoExecute is refused: it deletes pods at once, past disruption budgets, order and grace",
+        ),
+        (
+            "no such effect",
+            taint("Never"),
+            "taint: effect must be NoSchedule or PreferNoSchedule",
+        ),
+        (
+            "every pod skipped",
+            drain(&json!({"skipPodSelector": {}})),
+            empty,
+        ),
+        (
+            "every pod skipped, in other words",
+            drain(&json!({"skipPodSelector": {"matchLabels": {}, "matchExpressions": []}})),
+            empty,
         ),
         (
             "a mode that is none",
             policy(&json!({"mode": "Dream"})),
             r#"spec.mode: Unsupported value: "Dream": supported values: "Enforce", "Observe""#,
         ),
-        (
-            "no receiver",
-            sources(&[queue("events", json!({"receivers": 0}))]),
-            "spec.sources[0].sqs.receivers in body should be greater than or equal to 1",
-        ),
     ];
     for (what, object, message) in refused {
-        let said = create::<TerminationPolicy>(&object).await;
-        let said = said.expect_err(what);
-        assert!(said.contains(message), "{what}: {said}");
+        assert_refused(what, &object, message).await;
     }
 }
 
 #[tokio::test]
 async fn a_policy_at_the_edge_of_each_rule_is_accepted() {
     let names: Vec<String> = (0..16).map(|n| format!("events-{n}")).collect();
-    let sixteen: Vec<Value> = names.iter().map(|n| queue(n, json!({}))).collect();
+    let sixteen: Vec<Value> = names.iter().map(|n| queue(n, &json!({}))).collect();
     let metadata = json!({"name": "metadata", "imds": {}});
     let accepted = [
         ("the shortest heartbeat", heartbeat(30, 60)),
@@ -145,7 +152,7 @@ async fn a_policy_at_the_edge_of_each_rule_is_accepted() {
         (
             "metadata beside a queue",
             policy(
-                &json!({"sources": [queue("events", json!({})), metadata], "lifecycle": {"heartbeat": {"intervalSeconds": 60}}}),
+                &json!({"sources": [queue("events", &json!({})), metadata], "lifecycle": {"heartbeat": {"intervalSeconds": 60}}}),
             ),
         ),
         ("NoSchedule", taint("NoSchedule")),
@@ -156,23 +163,23 @@ async fn a_policy_at_the_edge_of_each_rule_is_accepted() {
         ),
         (
             "a role",
-            sources(&[queue("events", json!({"roleARN": ROLE}))]),
+            sources(&[queue("events", &json!({"roleARN": ROLE}))]),
         ),
         (
             "a role with an ID",
             sources(&[queue(
                 "events",
-                json!({"roleARN": ROLE, "externalID": "secret"}),
+                &json!({"roleARN": ROLE, "externalID": "secret"}),
             )]),
         ),
         (
             "labels to skip",
-            drain(json!({"skipPodSelector": {"matchLabels": {"a": "b"}}})),
+            drain(&json!({"skipPodSelector": {"matchLabels": {"a": "b"}}})),
         ),
         (
             "an expression to skip",
             drain(
-                json!({"skipPodSelector": {"matchExpressions": [{"key": "a", "operator": "Exists"}]}}),
+                &json!({"skipPodSelector": {"matchExpressions": [{"key": "a", "operator": "Exists"}]}}),
             ),
         ),
         ("sixteen sources", sources(&sixteen)),
@@ -216,7 +223,7 @@ async fn a_region_is_asked_for_just_when_the_operator_can_not_read_one_from_the_
         });
         assert_eq!(asked, said.is_some(), "{url}: {said:?}");
         assert_eq!(asked, region_of_queue(&url).is_none(), "{url}");
-        let named = queue_at("events", &url, json!({"region": "eu-west-1"}));
+        let named = queue_at("events", &url, &json!({"region": "eu-west-1"}));
         create::<TerminationPolicy>(&sources(&[named]))
             .await
             .unwrap();
@@ -257,7 +264,7 @@ async fn what_a_policy_leaves_out_becomes_the_documented_default() {
     assert_eq!(stored["spec"], defaults);
     let metadata = json!({"name": "metadata", "imds": {}});
     let object = policy(
-        &json!({"sources": [queue("events", json!({})), metadata], "lifecycle": {"heartbeat": {"intervalSeconds": 60}}}),
+        &json!({"sources": [queue("events", &json!({})), metadata], "lifecycle": {"heartbeat": {"intervalSeconds": 60}}}),
     );
     let stored = create::<TerminationPolicy>(&object).await.unwrap();
     assert_eq!(
@@ -600,7 +607,7 @@ async fn incidents_are_found_by_node_instance_and_phase() {
 
 /// A policy with one queue, and with these settings.
 fn policy(settings: &Value) -> Value {
-    let mut spec = json!({"sources": [queue("events", json!({}))]});
+    let mut spec = json!({"sources": [queue("events", &json!({}))]});
     extend(&mut spec, settings);
     json!({
         "apiVersion": "nodetermination.dev/v1alpha1",
@@ -632,13 +639,13 @@ fn extend(object: &mut Value, settings: &Value) {
     object.as_object_mut().unwrap().extend(settings);
 }
 
-fn queue(name: &str, settings: Value) -> Value {
+fn queue(name: &str, settings: &Value) -> Value {
     queue_at(name, URL, settings)
 }
 
-fn queue_at(name: &str, url: &str, settings: Value) -> Value {
+fn queue_at(name: &str, url: &str, settings: &Value) -> Value {
     let mut sqs = json!({ "queueURL": url });
-    extend(&mut sqs, &settings);
+    extend(&mut sqs, settings);
     json!({ "name": name, "sqs": sqs })
 }
 
@@ -647,7 +654,7 @@ fn sources(sources: &[Value]) -> Value {
 }
 
 fn at(url: &str) -> Value {
-    sources(&[queue_at("events", url, json!({}))])
+    sources(&[queue_at("events", url, &json!({}))])
 }
 
 fn heartbeat(interval: u32, until: u32) -> Value {
@@ -659,7 +666,7 @@ fn taint(effect: &str) -> Value {
     policy(&json!({"cordon": {"taint": {"effect": effect}}}))
 }
 
-fn drain(drain: Value) -> Value {
+fn drain(drain: &Value) -> Value {
     policy(&json!({ "drain": drain }))
 }
 
@@ -680,6 +687,11 @@ async fn create<K: Resource<DynamicType = ()>>(object: &Value) -> Result<Value, 
         Ok(stored) => Ok(serde_json::to_value(stored).unwrap()),
         Err(error) => Err(words(error)),
     }
+}
+
+async fn assert_refused(what: &str, policy: &Value, message: &str) {
+    let said = create::<TerminationPolicy>(policy).await.expect_err(what);
+    assert!(said.contains(message), "{what}: {said}");
 }
 
 /// Stores an incident with so many signals.
