@@ -324,3 +324,14 @@ fn a_hook_whose_time_out_can_not_be_read_goes_by_the_policys_time_and_says_so() 
     assert!(world.run(200, is_released));
     assert_eq!(world.now, NOTICE + 116);
 }
+
+#[test]
+fn a_hook_that_has_to_be_read_again_in_the_middle_of_a_drain_does_not_hold_it_up() {
+    let mut world = World::new(vec![hook(1)], EffectivePolicy::default());
+    world.timeout = HookTimeout::Unknown("AccessDenied".into());
+    world.add_pods(1, 0);
+    world.run_for(20);
+    world.forget_hooks();
+    assert!(world.run(100, is_released));
+    assert_eq!(world.now, NOTICE + 30, "when the last pod had gone");
+}

@@ -98,6 +98,8 @@ pub(super) struct World {
     pub arrived: i64,
     /// Something that is watched has changed.
     pub dirty: bool,
+    /// Hooks' time-outs as the running pass has found them.
+    known_hooks: BTreeMap<String, HookTimeout>,
     memory: Memory,
     passes: usize,
 }
@@ -133,6 +135,7 @@ impl World {
             allowed: 1,
             arrived: 0,
             dirty: true,
+            known_hooks: BTreeMap::new(),
             memory: Memory::default(),
             passes: 0,
         };
@@ -272,6 +275,7 @@ impl World {
         self.passes += 1;
         let dies_after = self.crashes.remove(&self.passes);
         self.memory.wake = None;
+        self.known_hooks.clone_from(&self.memory.hooks);
         let was_open = !self.phase().is_some_and(Phase::is_finished);
         let decision = self.look(decide);
         let finishes = was_open && decision.status.phase.is_some_and(Phase::is_finished);
@@ -312,6 +316,11 @@ impl World {
         self.tell_budget();
     }
 
+    /// What was told of hooks is too old.
+    pub(super) fn forget_hooks(&mut self) {
+        self.memory.hooks.clear();
+    }
+
     fn look<T>(&mut self, see: impl FnOnce(&View<'_>) -> T) -> T {
         let mut object = self.object.clone();
         if let Some(status) = &self.memory.status {
@@ -330,7 +339,7 @@ impl World {
             object: &object,
             machine: Machine::of(&self.object.spec, self.node.as_ref()),
             policy: self.policy.as_ref(),
-            hooks: &self.memory.hooks,
+            hooks: &self.known_hooks,
             pods: self.memory.view.map(|opened| Pods {
                 pods: &self.pods,
                 quiet_for: SignedDuration::from_secs(self.now - opened.max(self.arrived)),
