@@ -17,7 +17,7 @@ crds:
 
 # The main job in one command.
 demo:
-    cargo run --release --example demo
+    cargo run --example demo
 
 # The measured promises.
 bench *args:

@@ -1,0 +1,170 @@
+//! The documents name what there is: every option, every field of a policy with its default, every metric, and files
+//! that exist.
+#![allow(clippy::unwrap_used)] // this file is nothing but tests
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use node_termination_operator::api;
+use serde_json::Value;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap()
+}
+
+/// The table row of a document whose first cell is `name` in backticks.
+fn row<'a>(document: &'a str, name: &str) -> Option<&'a str> {
+    let start = format!("| `{name}` |");
+    document.lines().find(|line| line.starts_with(&start))
+}
+
+/// What a schema holds below `path`: each field with its default.
+fn fields(schema: &Value, path: &str, found: &mut Vec<(String, Option<String>)>) {
+    for (name, field) in schema["properties"].as_object().into_iter().flatten() {
+        let path = if path.is_empty() {
+            name.clone()
+        } else {
+            format!("{path}.{name}")
+        };
+        let default = &field["default"];
+        let plain = !default.is_null() && !default.is_object() && !default.is_array();
+        let default = plain.then(|| default.to_string().trim_matches('"').to_owned());
+        found.push((path.clone(), default));
+        // What a label selector looks like is Kubernetes' own documentation.
+        if !path.ends_with("elector") {
+            fields(field, &path, found);
+            fields(&field["items"], &format!("{path}[]"), found);
+        }
+    }
+}
+
+#[test]
+fn every_field_of_a_policy_is_documented_with_its_default() {
+    let crd = api::crds().remove(0);
+    let schema = serde_json::to_value(&crd.spec.versions[0].schema).unwrap();
+    let spec = &schema["openAPIV3Schema"]["properties"]["spec"];
+    let mut found = Vec::new();
+    fields(spec, "", &mut found);
+    assert!(found.len() > 30, "{found:?}");
+    let document = read("docs/configuration.md");
+    for (path, default) in found {
+        let row = row(&document, &path).unwrap_or_else(|| panic!("{path} is not documented"));
+        let second = row.split('|').nth(2).unwrap();
+        if let Some(default) = default {
+            assert!(
+                second.contains(&default),
+                "{path}: default {default}, said: {second}"
+            );
+        }
+    }
+}
+
+/// The string literals that follow each `marker`.
+fn literals_after<'a>(text: &'a str, marker: &str) -> Vec<&'a str> {
+    text.split(marker)
+        .skip(1)
+        .map(|rest| rest.split('"').nth(1).unwrap())
+        .collect()
+}
+
+#[test]
+fn every_option_is_documented() {
+    let document = read("docs/configuration.md");
+    let arguments = read("src/args.rs");
+    let variables = literals_after(&arguments, "env = ");
+    assert!(variables.len() >= 6, "{variables:?}");
+    for variable in variables {
+        assert!(document.contains(&format!("`{variable}`")), "{variable}");
+    }
+}
+
+fn files(folder: &Path, ending: &str, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files(&path, ending, found);
+        } else if path.to_str().unwrap().ends_with(ending) {
+            found.push(path);
+        }
+    }
+}
+
+#[test]
+fn every_metric_is_documented() {
+    let document = read("docs/metrics.md");
+    let mut sources = Vec::new();
+    files(&root().join("src"), ".rs", &mut sources);
+    let mut names = Vec::new();
+    for source in sources {
+        if source.ends_with("tests.rs") {
+            continue;
+        }
+        let text = fs::read_to_string(source).unwrap();
+        let plain = literals_after(&text, "registry.register(");
+        names.extend(plain.into_iter().map(str::to_owned));
+        let seconds = literals_after(&text, "registry.register_with_unit(");
+        names.extend(seconds.iter().map(|name| format!("{name}_seconds")));
+    }
+    assert!(names.len() >= 14, "{names:?}");
+    for name in names {
+        let name = format!("node_termination_operator_{name}");
+        let documented = row(&document, &name).or_else(|| row(&document, &format!("{name}_total")));
+        assert!(documented.is_some(), "{name} is not documented");
+    }
+}
+
+#[test]
+fn links_between_documents_lead_somewhere() {
+    let mut documents = Vec::new();
+    files(&root().join("docs"), ".md", &mut documents);
+    documents.extend(["README.md", "CONTRIBUTING.md", "CHANGELOG.md"].map(|d| root().join(d)));
+    for document in documents {
+        let text = fs::read_to_string(&document).unwrap();
+        for link in text.split("](").skip(1) {
+            let link = link.split(')').next().unwrap();
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            if file.contains("://") {
+                continue;
+            }
+            let target = if file.is_empty() {
+                document.clone()
+            } else {
+                document.parent().unwrap().join(file)
+            };
+            assert!(target.exists(), "{}: {link}", document.display());
+            if !anchor.is_empty() {
+                let headings = fs::read_to_string(&target).unwrap();
+                assert!(
+                    headings.lines().any(|l| is_anchor(l, anchor)),
+                    "{}: {link}",
+                    document.display()
+                );
+            }
+        }
+    }
+}
+
+/// Whether a line is the heading that an anchor names, as forges derive them.
+fn is_anchor(line: &str, anchor: &str) -> bool {
+    let Some(heading) = line.strip_prefix('#') else {
+        return false;
+    };
+    let heading = heading.trim_start_matches('#').trim().to_lowercase();
+    heading.replace(' ', "-") == anchor
+}
+
+#[test]
+fn the_first_policy_of_the_readme_is_the_example() {
+    let bare = |text: &str| -> Vec<String> {
+        let lines = text.lines().filter(|l| !l.trim_start().starts_with('#'));
+        lines.map(str::to_owned).collect()
+    };
+    let readme = read("README.md");
+    let start = readme.find("```yaml\n").unwrap() + "```yaml\n".len();
+    let shown = readme[start..].split("```").next().unwrap();
+    assert_eq!(bare(shown), bare(&read("manifests/examples/policy.yaml")));
+}
