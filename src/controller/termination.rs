@@ -162,7 +162,7 @@ async fn round(
         context.memories.with(object, |m| m.status = Some(status));
         return Ok((None, true));
     }
-    if let Some(error) = &failure {
+    if let Some(error) = failure.as_ref().filter(|e| !e.is_conflict()) {
         lifecycle::admit(&view, &mut status, error.reason(), &error.to_string());
     }
     let next = report::report(&seen, status, decision.finishing, context).await;

@@ -70,7 +70,7 @@ pub fn plan(pods: &[Pod], selection: &Selection<'_>, window: Window, now: Timest
         match selection.fate(pod) {
             Fate::Stays(_) => plan.skipped += 1,
             Fate::Stopped => {}
-            Fate::Leaving => plan.leave(pod, selection, window, now),
+            Fate::Leaving => plan.leave(pod, window, now),
             Fate::Leaves(tier) => plan.add(pod, tier, None, selection, window),
             Fate::LeavesLast(tier, reason) => plan.add(pod, tier, Some(reason), selection, window),
         }
@@ -113,7 +113,7 @@ impl Plan {
     }
 
     /// A terminating pod: waited for, cut short if it would outlive the window, named when it is stuck.
-    fn leave(&mut self, pod: &Pod, selection: &Selection<'_>, window: Window, now: Timestamp) {
+    fn leave(&mut self, pod: &Pod, window: Window, now: Timestamp) {
         let Some(deletion) = pod.deletion else { return };
         self.remaining.push(pod.uid.clone());
         self.leaving += 1;
@@ -134,7 +134,6 @@ impl Plan {
             && window.grace(deletion.grace, now) < deletion.grace;
         if too_slow {
             let tier = Tier::Normal;
-            let grace = own_grace(pod, selection).min(deletion.grace);
             self.candidates.push(Candidate {
                 pod: pod.clone(),
                 tier,
@@ -144,7 +143,7 @@ impl Plan {
                 hesitation: None,
                 shorten: true,
                 window,
-                grace,
+                grace: deletion.grace,
                 ignore_budgets: false,
             });
         }

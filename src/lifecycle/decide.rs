@@ -86,7 +86,8 @@ impl Pass<'_> {
         let action = action::of_all(&policy, self.signals);
         self.take_up(&policy, action);
         self.heartbeats(&policy);
-        if self.view.object.spec.hold {
+        let released = self.status().phase == Some(Phase::Released);
+        if self.view.object.spec.hold && !released {
             return self.hold(&policy);
         }
         if action >= Action::Cordon && !self.cordon(&policy) {
@@ -173,8 +174,13 @@ impl Pass<'_> {
                 completed_at: None,
             });
         }
-        let deadline =
-            |s: &Signal| hooks::deadline(s, hooks.get(&s.id), &policy.drain, &policy.lifecycle);
+        // A hook that this process has not read yet: what the record says of it, else a guess.
+        let said = status.deadline.as_ref().map(|d| d.0);
+        let deadline = |s: &Signal| {
+            let unread = s.lifecycle_hook.is_some() && !hooks.contains_key(&s.id);
+            let found = hooks::deadline(s, hooks.get(&s.id), &policy.drain, &policy.lifecycle);
+            said.filter(|_| unread).unwrap_or(found)
+        };
         // The end of an action that is left alone is a guess: nobody reads its hook.
         let told =
             |s: &&Signal| s.deadline.is_some() || action::of_signal(policy, s) >= Action::Cordon;
@@ -459,10 +465,6 @@ impl Pass<'_> {
             self.wake_at(due);
             return false;
         }
-        // A completion makes a heartbeat of the same pass pointless.
-        self.decision
-            .effects
-            .retain(|e| !matches!(e, Effect::Heartbeat { .. }));
         self.decision.effects.extend(
             pending
                 .into_iter()

@@ -199,7 +199,7 @@ pub struct PodsStatus {
     pub total: u32,
     /// Pods that terminate now.
     pub evicted: u32,
-    /// Pods that were deleted past a refusal, at their last moment.
+    /// Pods that were deleted instead of evicted: past a refusal at their last moment, because the policy ignores budgets, or in a namespace that is being deleted.
     pub forced: u32,
     /// Pods that have gone.
     pub gone: u32,
@@ -265,6 +265,18 @@ pub enum BlockReason {
 }
 
 impl BlockReason {
+    /// A disruption budget stands before the pod.
+    #[must_use]
+    pub fn is_of_budget(self) -> bool {
+        matches!(
+            self,
+            Self::Budget
+                | Self::BudgetUnsatisfiable
+                | Self::BudgetSyncFailed
+                | Self::MultipleBudgets
+        )
+    }
+
     /// The reason as it stands in objects, logs and metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -43,9 +43,9 @@ async fn carry_out(
         Effect::Cordon {
             patch,
             add_finalizer,
-        } => cordon(object, &patch, add_finalizer, context).await?,
+        } => cordon(object, view, &patch, add_finalizer, context).await?,
         Effect::Open { patch } => nodes::patch(&context.clients.control, node, &patch).await?,
-        Effect::AddFinalizer => status::add_finalizer(&context.clients.control, object).await?,
+        Effect::AddFinalizer => add_finalizer(object, context).await?,
         Effect::OpenView { deadline } => context.views.open(node, uid, deadline),
         Effect::CloseView => context.views.close(uid),
         Effect::Offer(plan) => offer(object, view, plan, context),
@@ -65,28 +65,43 @@ async fn carry_out(
 /// The cordon, and beside it the finalizer: neither waits for the other.
 async fn cordon(
     object: &NodeTermination,
+    view: &View<'_>,
     patch: &Value,
-    add_finalizer: bool,
+    finalize: bool,
     context: &Context,
 ) -> Result<(), cluster::Error> {
+    let seen = view.machine.node().map(|n| n.resource_version.clone());
+    if context.memories.with(object, |m| m.cordoned_from == seen) {
+        // It was patched from this very version; the watch is about to show it.
+        return Ok(());
+    }
     let turn = context.gate.cordon().await;
     let control = &context.clients.control;
-    let finalizer = async {
-        if add_finalizer {
-            status::add_finalizer(control, object).await
+    let close = nodes::patch(control, &object.spec.node_name, patch);
+    let finalized = async {
+        if finalize {
+            add_finalizer(object, context).await
         } else {
             Ok(())
         }
     };
-    let (closed, finalizer) = tokio::join!(
-        nodes::patch(control, &object.spec.node_name, patch),
-        finalizer
-    );
+    let (closed, finalized) = tokio::join!(close, finalized);
     drop(turn);
     if closed.is_ok() {
         context.timeline.reached(&object.name_any(), "cordoned");
+        context.memories.with(object, |m| m.cordoned_from = seen);
     }
-    closed.and(finalizer)
+    closed.and(finalized)
+}
+
+async fn add_finalizer(object: &NodeTermination, context: &Context) -> Result<(), cluster::Error> {
+    let seen = object.resource_version();
+    if context.memories.with(object, |m| m.finalized_from == seen) {
+        return Ok(());
+    }
+    status::add_finalizer(&context.clients.control, object).await?;
+    context.memories.with(object, |m| m.finalized_from = seen);
+    Ok(())
 }
 
 fn offer(object: &NodeTermination, view: &View<'_>, plan: Plan, context: &Context) {

@@ -23,6 +23,12 @@ pub(super) struct Memory {
     pub progress_wait: Option<Duration>,
     /// UIDs of the pods that were to leave, as far as this process has seen.
     pub seen: BTreeSet<String>,
+    /// The versions of node and object that were patched last: until the watch shows newer ones, it is done.
+    pub cordoned_from: Option<String>,
+    /// See `cordoned_from`.
+    pub finalized_from: Option<String>,
+    /// When a pass first ran.
+    pub since: Option<Instant>,
     /// Pods that had gone before.
     pub gone_before: Option<u32>,
     /// Time-outs of the lifecycle hooks, by signal ID, and when they were asked for.

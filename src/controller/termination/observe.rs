@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use tokio::time::Instant;
 
 use super::Context;
 use crate::api::termination::{EffectivePolicy, NodeTermination};
@@ -37,6 +38,7 @@ pub(super) fn observe(stored: &NodeTermination, context: &Context) -> Seen {
     let node = context.nodes.get(&object.spec.node_name);
     let policy = node.as_ref().and_then(|n| context.policies.for_node(n));
     let (leaving, gone_before, hooks) = context.memories.with(stored, |memory| {
+        memory.since.get_or_insert_with(Instant::now);
         memory
             .written
             .get_or_insert_with(|| stored.status.clone().unwrap_or_default());

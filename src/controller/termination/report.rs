@@ -22,6 +22,8 @@ use crate::lifecycle;
 const PROGRESS_FIRST: Duration = Duration::from_secs(15);
 /// The longest that mere progress waits.
 const PROGRESS_LAST: Duration = Duration::from_mins(1);
+/// A node's pods are listed within this, unless the API server is busy or too many nodes drain at once.
+const COUNTED_WITHIN: Duration = Duration::from_secs(2);
 /// An incident whose lifecycle call failed is looked at again after this.
 const CALL_AGAIN: Duration = Duration::from_secs(5);
 
@@ -101,6 +103,9 @@ fn when(memory: &Memory, status: &NodeTerminationStatus, finishing: bool) -> Due
     if said(&stored) == said(status) || is_untouched(status) {
         return Due::Never;
     }
+    if let Some(time) = counts_at(memory, status) {
+        return Due::At(time);
+    }
     if substance(&stored) != substance(status) {
         return Due::Now;
     }
@@ -120,6 +125,13 @@ fn is_untouched(status: &NodeTerminationStatus) -> bool {
     status.phase == Some(Phase::Pending)
         && status.cordoned_at.is_none()
         && reconciling.is_some_and(|c| c.reason == "Pending")
+}
+
+/// A drain that has just begun is told of once its pods are counted, or a little later without.
+fn counts_at(memory: &Memory, status: &NodeTerminationStatus) -> Option<Timestamp> {
+    let begins = status.phase == Some(Phase::Draining) && status.pods.is_none();
+    let left = COUNTED_WITHIN.checked_sub(memory.since?.elapsed())?;
+    begins.then(|| Timestamp::now() + left)
 }
 
 /// The record as it is stored: times in whole seconds.

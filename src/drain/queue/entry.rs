@@ -227,6 +227,8 @@ impl Entry {
 
     fn free(&mut self) -> (Place, Option<Timestamp>) {
         self.probe_at = None;
+        // Only a slot is missing: no budget holds it any more.
+        self.block.take_if(|block| block.reason.is_of_budget());
         (Place::Ready, None)
     }
 
