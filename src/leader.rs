@@ -74,8 +74,8 @@ pub struct Elector {
     expiry: Option<Instant>,
     observed: Observed,
     next_look: Instant,
-    /// The reason of the last failure, while looks fail: it is logged when it changes.
-    failing: Option<&'static str>,
+    /// The reason of the last failure, while looks fail: it is told and logged when it changes.
+    failing: watch::Sender<Option<&'static str>>,
 }
 
 /// What came of one look at the lease.
@@ -100,7 +100,7 @@ impl Elector {
             expiry: None,
             observed: Observed::nothing(now),
             next_look: now,
-            failing: None,
+            failing: watch::Sender::new(Some("NotAsked")),
         }
     }
 
@@ -108,6 +108,13 @@ impl Elector {
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<bool> {
         self.leading.subscribe()
+    }
+
+    /// Why the API server does not serve the lease, from now on; `None` while it does. The lease is asked for every few
+    /// seconds anyway, so this is also how a process knows that the API server can be reached.
+    #[must_use]
+    pub fn failing(&self) -> watch::Receiver<Option<&'static str>> {
+        self.failing.subscribe()
     }
 
     /// Stands for election until `stop`, then gives the lease up if we hold it, so that the next leader need not wait for
@@ -162,7 +169,8 @@ impl Elector {
     }
 
     fn reached(&mut self, started: Instant, outcome: Outcome) {
-        if self.failing.take().is_some() {
+        let failed = self.failing.send_replace(None);
+        if failed.is_some_and(|reason| reason != "NotAsked") {
             info!(lease = self.config.name, "lease reachable again");
         }
         match outcome {
@@ -205,8 +213,8 @@ impl Elector {
     }
 
     fn fail(&mut self, error: &Error) {
-        if self.failing.replace(error.reason()) != Some(error.reason()) {
-            let reason = error.reason();
+        let reason = error.reason();
+        if self.failing.send_replace(Some(reason)) != Some(reason) {
             warn!(lease = self.config.name, reason, %error, "lease not reachable");
         }
     }

@@ -26,8 +26,6 @@ const METRICS_PREFIX: &str = "node_termination_operator";
 const GRACE: Duration = Duration::from_secs(3);
 /// How long the release of the lease may take.
 const RELEASE: Duration = Duration::from_secs(1);
-/// How often readiness is looked at.
-const READINESS_LOOK: Duration = Duration::from_secs(5);
 
 /// Runs a controller until SIGTERM or SIGINT.
 pub fn controller(options: &Controller) -> anyhow::Result<()> {
@@ -77,7 +75,12 @@ async fn serve(options: &Controller) -> anyhow::Result<()> {
         health.clone(),
         stop.clone(),
     ));
-    tokio::spawn(readiness(parts.clone(), health, stop.clone()));
+    tokio::spawn(readiness(
+        parts.clone(),
+        elector.failing(),
+        health,
+        stop.clone(),
+    ));
 
     let leading = elector.subscribe();
     let resign = CancellationToken::new();
@@ -161,7 +164,12 @@ async fn becomes(leading: &mut watch::Receiver<bool>, wanted: bool) -> bool {
 }
 
 /// Ready: the stores are filled, so the API server is reachable and serves our kinds. Lists what is missing.
-async fn readiness(parts: Parts, health: Health, stop: CancellationToken) {
+async fn readiness(
+    parts: Parts,
+    mut api_failing: watch::Receiver<Option<&'static str>>,
+    health: Health,
+    stop: CancellationToken,
+) {
     let nodes = health.check("nodes");
     let policies = health.check("terminationpolicies");
     let terminations = health.check("nodeterminations");
@@ -186,22 +194,19 @@ async fn readiness(parts: Parts, health: Health, stop: CancellationToken) {
             },
         )
     };
-    let asked = async {
-        let mut look = tokio::time::interval(READINESS_LOOK);
+    let reachable = async {
         loop {
-            look.tick().await;
-            let version =
-                tokio::time::timeout(READINESS_LOOK, parts.clients.control.apiserver_version())
-                    .await;
-            match version {
-                Ok(Ok(_)) => api.set_ready(),
-                Ok(Err(error)) => api.set_missing(error.to_string()),
-                Err(_) => api.set_missing("no answer in time"),
+            match *api_failing.borrow_and_update() {
+                None => api.set_ready(),
+                Some(reason) => api.set_missing(format!("the lease can not be read: {reason}")),
+            }
+            if api_failing.changed().await.is_err() {
+                return;
             }
         }
     };
     let _ = stop
-        .run_until_cancelled(async { tokio::join!(synced, asked) })
+        .run_until_cancelled(async { tokio::join!(synced, reachable) })
         .await;
 }
 

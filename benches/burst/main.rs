@@ -16,6 +16,7 @@ mod ours;
 mod raw;
 mod seen;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -53,7 +54,8 @@ struct Round {
 
 /// What the operator spent on a round.
 struct Cost {
-    requests_per_node: f64,
+    /// Requests to the API server, by verb and resource.
+    requests: BTreeMap<String, usize>,
     peak_rss: u64,
     cpu: Duration,
 }
@@ -135,7 +137,7 @@ fn print(options: &Options, rounds: &[Round]) {
             |c| {
                 format!(
                     "{:.1} | {:.1} MB | {}",
-                    c.requests_per_node,
+                    c.requests.values().sum::<usize>() as f64 / options.nodes as f64,
                     c.peak_rss as f64 / 1e6,
                     seconds(c.cpu)
                 )
@@ -149,6 +151,14 @@ fn print(options: &Options, rounds: &[Round]) {
             at(1.0),
             seconds(round.gone)
         );
+    }
+    for round in rounds {
+        let Some(cost) = &round.cost else { continue };
+        let each = cost
+            .requests
+            .iter()
+            .map(|(what, count)| format!("{what} {count}"));
+        println!("\n{}: {}", round.name, each.collect::<Vec<_>>().join(", "));
     }
     let mean = |prefix: &str, what: fn(&Round) -> Duration| {
         let of: Vec<f64> = rounds

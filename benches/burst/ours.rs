@@ -1,5 +1,6 @@
 //! The operator as its users run it: a process of its own, fed by a queue.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,7 @@ use node_termination_operator::api::termination::{NodeTermination, Phase};
 use serde_json::{Value, json};
 use testbed::aws::{Aws, Queue, REGION, events};
 use testbed::cluster::{await_count, await_object};
+use testbed::control_plane::AuditEntry;
 use testbed::{ControlPlane, Operator, operator};
 
 use crate::{Cost, ROUND, Round, Stage, seen};
@@ -47,7 +49,7 @@ pub async fn run(
     .unwrap();
 
     let seen = seen::watch(control_plane.client().await.unwrap(), stage).await;
-    let before = requests(control_plane);
+    let before = audited(control_plane).len();
     let start = Instant::now();
     let notice = Timestamp::now();
     queue
@@ -74,7 +76,7 @@ pub async fn run(
     .await
     .unwrap();
     let cost = Cost {
-        requests_per_node: (requests(control_plane) - before) as f64 / stage.nodes.len() as f64,
+        requests: requests(control_plane, before),
         peak_rss: operator.process().peak_rss_bytes().unwrap(),
         cpu: operator.process().cpu_time().unwrap(),
     };
@@ -105,13 +107,26 @@ fn policy(stage: &Stage, queue: &Queue) -> TerminationPolicy {
     serde_json::from_value(object).unwrap()
 }
 
-/// The operator's requests to the API server so far, its lease apart.
-fn requests(control_plane: &ControlPlane) -> usize {
+/// The operator's requests since `before` of them, its lease apart, by verb and resource.
+fn requests(control_plane: &ControlPlane, before: usize) -> BTreeMap<String, usize> {
+    let mut counted = BTreeMap::new();
+    for entry in audited(control_plane).into_iter().skip(before) {
+        let part = if entry.subresource.is_empty() {
+            String::new()
+        } else {
+            format!("/{}", entry.subresource)
+        };
+        *counted
+            .entry(format!("{} {}{part}", entry.verb, entry.resource))
+            .or_default() += 1;
+    }
+    counted
+}
+
+fn audited(control_plane: &ControlPlane) -> Vec<AuditEntry> {
     let entries = control_plane.audit_log().unwrap().entries().unwrap();
-    entries
-        .iter()
-        .filter(|e| e.user == operator::USER && e.resource != "leases" && e.resource != "version")
-        .count()
+    let ours = |e: &AuditEntry| e.user == operator::USER && e.resource != "leases";
+    entries.into_iter().filter(ours).collect()
 }
 
 /// Nobody is left to finish the records: take the finalizers off and delete them, so that the next round starts clean.

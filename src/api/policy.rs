@@ -118,7 +118,8 @@ pub struct Source {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("has(self.region) || self.queueURL.matches('^https://([^/]+[.])?sqs(-fips)?[.][a-z0-9-]+[.]') || self.queueURL.matches('^https://[a-z0-9-]+[.]queue[.]')")
+    // The forms of `aws::region_of_queue`.
+    validation = Rule::new("has(self.region) || self.queueURL.matches('^https?://(sqs(-fips)?[.][a-z0-9-]*-[a-z0-9-]*[0-9]|[a-z0-9-]*-[a-z0-9-]*[0-9][.]queue|[^/]+[.]sqs[.][a-z0-9-]*-[a-z0-9-]*[0-9][.]vpce)[.](amazonaws[.](com|com[.]cn|eu)|api[.](aws|amazonwebservices[.](com[.]cn|eu)))(:[0-9]+)?/')")
         .message("region: the queue URL names no region, so sqs.region must be set"),
     validation = Rule::new("!has(self.externalID) || has(self.roleARN)")
         .message("externalID: it is sent when a role is assumed, so sqs.roleARN must be set")

@@ -7,7 +7,9 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde_json::json;
 
 use super::{Error, call};
-use crate::api::termination::{NodeTermination, Signal, refusal};
+use crate::api::termination::{
+    NodeTermination, NodeTerminationSpec, Phase, SIGNALS_MAX, Signal, refusal,
+};
 
 /// Proof that a signal is in etcd, on an object that is not being deleted. Only [`apply`] makes one, and a message
 /// can not be acknowledged without one.
@@ -25,18 +27,26 @@ pub struct Identity {
     pub instance_id: String,
 }
 
+impl Identity {
+    fn is_of(&self, spec: &NodeTerminationSpec) -> bool {
+        self.node_name == spec.node_name
+            && self.node_uid == spec.node_uid
+            && self.instance_id == spec.instance_id
+    }
+}
+
 /// What the API server said to a recording.
 #[derive(Debug)]
 pub enum Answer {
     /// The signal is recorded, or was before.
     Recorded(Recorded),
-    /// The object is being deleted: what was written goes with it. Try again once it is gone.
+    /// The object is being deleted, or just was: what was written goes with it. Try again once it is gone.
     Dying,
     /// The object is finished.
     Finished,
     /// The object is about another node or instance.
     OtherIdentity,
-    /// The object holds as many signals as it may.
+    /// The object is open and holds as many signals as it may.
     Full,
     /// The API server will never take this signal.
     Invalid(String),
@@ -75,7 +85,10 @@ pub async fn apply(
     {
         Ok(object) => Ok(read(&object, signal)),
         Err(Error::Call { act, source }) => match source.as_ref() {
-            kube::Error::Api(status) if status.is_invalid() => Ok(refused(status)),
+            kube::Error::Api(status) if status.is_invalid() => match refused(status) {
+                Some(answer) => Ok(answer),
+                None => look(&api, name, identity, signal).await,
+            },
             _ => Err(Error::Call { act, source }),
         },
         Err(error) => Err(error),
@@ -95,18 +108,40 @@ fn read(object: &NodeTermination, signal: &Signal) -> Answer {
     }
 }
 
-fn refused(status: &Status) -> Answer {
+/// What a refusal says of the object. `None`: it must be looked at. A list that is too long is refused before any
+/// rule is asked, and a signal that is there with another content may be on an object that is being deleted.
+fn refused(status: &Status) -> Option<Answer> {
     let causes = status.details.iter().flat_map(|d| &d.causes);
     let says = |prefix: &str| causes.clone().any(|c| c.message.contains(prefix));
     if says(refusal::IDENTITY) {
-        Answer::OtherIdentity
+        Some(Answer::OtherIdentity)
     } else if says(refusal::FINISHED) {
-        Answer::Finished
-    } else if causes.clone().any(|c| c.reason == "FieldValueTooMany") {
-        Answer::Full
+        Some(Answer::Finished)
+    } else if says(refusal::SIGNALS) || causes.clone().any(|c| c.reason == "FieldValueTooMany") {
+        None
     } else {
-        Answer::Invalid(status.message.clone())
+        Some(Answer::Invalid(status.message.clone()))
     }
+}
+
+/// The answer that the object itself gives. One that is gone, or was replaced since the refusal, is tried again.
+async fn look(
+    api: &Api<NodeTermination>,
+    name: &str,
+    identity: &Identity,
+    signal: &Signal,
+) -> Result<Answer, Error> {
+    let Some(object) = call("get record", api.get_opt(name)).await? else {
+        return Ok(Answer::Dying);
+    };
+    let phase = object.status.as_ref().and_then(|s| s.phase);
+    Ok(match read(&object, signal) {
+        _ if !identity.is_of(&object.spec) => Answer::OtherIdentity,
+        Answer::Invalid(_) if phase.is_some_and(Phase::is_finished) => Answer::Finished,
+        Answer::Invalid(_) if object.spec.signals.len() >= SIGNALS_MAX => Answer::Full,
+        Answer::Invalid(_) => Answer::Dying,
+        other => other,
+    })
 }
 
 /// When the object of that name was finished, asked of the API server itself.

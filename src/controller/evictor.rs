@@ -120,7 +120,7 @@ impl Evictor {
         let mut calls: JoinSet<(Order, Answer)> = JoinSet::new();
         while !stop.is_cancelled() {
             self.fill(&mut calls, slots);
-            let pause = self.pause();
+            let pause = self.pause(calls.len() >= slots.limit());
             tokio::select! {
                 () = stop.cancelled() => {}
                 Some(done) = calls.join_next() => self.settle(done, &mut slots),
@@ -181,10 +181,14 @@ impl Evictor {
         }
     }
 
-    /// Until when there is nothing to do by time alone.
-    fn pause(&self) -> Duration {
+    /// Until when there is nothing to do by time alone. With every slot taken that is so until an answer comes: a
+    /// time that has come already would only turn the loop.
+    fn pause(&self, full: bool) -> Duration {
         if !self.gate.is_calm() {
             return GATE_LOOK;
+        }
+        if full {
+            return IDLE_TURN;
         }
         let wake = self.queue().wake();
         wake.map_or(IDLE_TURN, |at| {

@@ -6,9 +6,8 @@ mod observe;
 mod report;
 mod triggers;
 
-use std::collections::{BTreeSet, HashMap};
 use std::ops::Deref;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -22,11 +21,9 @@ use super::hooks::HookCache;
 use super::leading::Parts;
 use crate::api::termination::NodeTermination;
 use crate::cluster::{self, Guarded, Views};
-use crate::lifecycle;
+use crate::lifecycle::{self, Outcome};
 use memory::Memories;
 
-/// Passes that run at once. They share the permits of the gate, so this bounds only their memory.
-const CONCURRENCY: u16 = 512;
 /// The loop turns at least this often.
 const TURN: Duration = Duration::from_secs(5);
 /// A loop that does not turn for this long hangs.
@@ -46,8 +43,6 @@ pub struct Context {
     pub views: Views,
     hooks: HookCache,
     memories: Memories,
-    /// The incidents of each node, as far as a pass has run for them.
-    by_node: Mutex<HashMap<String, BTreeSet<String>>>,
 }
 
 impl Deref for Context {
@@ -87,31 +82,6 @@ impl Context {
             views,
             hooks: HookCache::default(),
             memories: Memories::default(),
-            by_node: Mutex::default(),
-        }
-    }
-
-    /// The incidents of a node that this process has seen.
-    fn incidents_of(&self, node: &str) -> Vec<String> {
-        let by_node = self.by_node.lock().unwrap_or_else(PoisonError::into_inner);
-        by_node.get(node).into_iter().flatten().cloned().collect()
-    }
-
-    fn note_incident(&self, node: &str, name: &str) {
-        let mut by_node = self.by_node.lock().unwrap_or_else(PoisonError::into_inner);
-        by_node
-            .entry(node.to_owned())
-            .or_default()
-            .insert(name.to_owned());
-    }
-
-    fn forget_incident(&self, node: &str, name: &str) {
-        let mut by_node = self.by_node.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(names) = by_node.get_mut(node) {
-            names.remove(name);
-            if names.is_empty() {
-                by_node.remove(node);
-            }
         }
     }
 }
@@ -120,7 +90,8 @@ impl Context {
 pub async fn run(context: Arc<Context>, stop: CancellationToken) {
     let pulse = context.health.pulse("termination controller", SILENCE_MAX);
     let triggers = triggers::stream(&context).take_until(stop.cancelled_owned());
-    let config = controller::Config::default().concurrency(CONCURRENCY);
+    // As many passes as open incidents: a cordon must not wait for a pass that waits for its turn to write a status.
+    let config = controller::Config::default();
     let store = context.terminations.store();
     let mut passes = applier(
         |object, context| Box::pin(reconcile(object, context)),
@@ -154,7 +125,7 @@ async fn reconcile(
         .0
         .as_ref()
         .map_err(|e| Error::Unreadable(e.to_string()))?;
-    let result = Box::pin(pass(object, &context)).await;
+    let result = pass(object, &context).await;
     match &result {
         Ok(_) => context.metrics.pass("termination", "Success"),
         Err(error) => context.metrics.pass("termination", error.reason()),
@@ -163,23 +134,42 @@ async fn reconcile(
 }
 
 async fn pass(object: &NodeTermination, context: &Context) -> Result<Action, Error> {
-    context.note_incident(&object.spec.node_name, &object.name_any());
-    let seen = observe::observe(object, context);
-    let now = Timestamp::now();
-    let view = seen.view(context, now);
-    let decision = lifecycle::decide(&view);
-    let (outcomes, failure) =
-        act::act(&seen.object, &view, decision.effects.clone(), context).await;
-    let mut status = decision.status;
-    let view = seen.view(context, Timestamp::now());
-    lifecycle::settle(&view, &mut status, &outcomes);
-    let next = report::report(&seen, status, decision.finishing, context).await;
-    if let Some(error) = failure {
-        return Err(error.into());
+    let (mut next, ended) = Box::pin(round(object, context)).await?;
+    if ended {
+        // The last lifecycle action is over: the incident is released in the same pass, with one report.
+        next = Box::pin(round(object, context)).await?.0;
     }
-    let wake = [decision.wake, next?].into_iter().flatten().min();
     context.memories.with(object, |m| m.failures = 0);
-    Ok(wake.map_or_else(Action::await_change, requeue_at))
+    Ok(next.map_or_else(Action::await_change, requeue_at))
+}
+
+/// Observe, decide, act, report. Returns when to look again, and whether a lifecycle action has just ended, which is
+/// then still to be reported.
+async fn round(
+    object: &NodeTermination,
+    context: &Context,
+) -> Result<(Option<Timestamp>, bool), Error> {
+    let seen = observe::observe(object, context);
+    let view = seen.view(context, Timestamp::now());
+    let mut decision = lifecycle::decide(&view);
+    let effects = std::mem::take(&mut decision.effects);
+    let (outcomes, failure) = act::act(&seen.object, &view, effects, context).await;
+    let view = seen.view(context, Timestamp::now());
+    let mut status = decision.status;
+    lifecycle::settle(&view, &mut status, &outcomes);
+    let ended = outcomes.iter().any(Outcome::ends_action);
+    if ended && failure.is_none() {
+        context.memories.with(object, |m| m.status = Some(status));
+        return Ok((None, true));
+    }
+    if let Some(error) = &failure {
+        lifecycle::admit(&view, &mut status, error.reason(), &error.to_string());
+    }
+    let next = report::report(&seen, status, decision.finishing, context).await;
+    match failure {
+        Some(error) => Err(error.into()),
+        None => Ok(([decision.wake, next?].into_iter().flatten().min(), false)),
+    }
 }
 
 fn requeue_at(at: Timestamp) -> Action {

@@ -7,6 +7,7 @@ use kube::core::{ObjectMeta, Selector, SelectorExt};
 use kube::{Resource, ResourceExt};
 use serde::Deserialize;
 
+use super::answer::Answer;
 use super::pod::{Phase, Pod};
 use crate::api::termination::BlockReason;
 
@@ -94,6 +95,12 @@ impl Budget {
                 .is_some_and(|s| s.matches(&pod.labels))
     }
 
+    /// Whether both guard the same pods.
+    #[must_use]
+    pub fn selects_like(&self, other: &Self) -> bool {
+        self.selector == other.selector
+    }
+
     /// Whether the server lets this pod go without taking from the budget (eviction.go of kube-apiserver).
     #[must_use]
     pub fn lets_pass(&self, pod: &Pod) -> bool {
@@ -118,6 +125,10 @@ impl Budget {
                 BlockReason::BudgetUnsatisfiable,
                 format!("the budget never allows a disruption as it stands ({counts})"),
             )
+        } else if self.allowed > 0 {
+            let message =
+                format!("evictions that its status does not show yet take its room ({counts})");
+            (BlockReason::Budget, message)
         } else {
             (
                 BlockReason::Budget,
@@ -141,6 +152,7 @@ pub struct Gate {
     in_flight: i32,
     unseen: i32,
     refused: bool,
+    contended: bool,
 }
 
 impl Gate {
@@ -152,6 +164,7 @@ impl Gate {
             in_flight: 0,
             unseen: 0,
             refused: false,
+            contended: false,
         }
     }
 
@@ -162,7 +175,8 @@ impl Gate {
             return 0;
         }
         let left = self.budget.allowed - self.in_flight - self.unseen;
-        left.min(IN_FLIGHT_MAX - self.in_flight).max(0)
+        let most = if self.contended { 1 } else { IN_FLIGHT_MAX };
+        left.min(most - self.in_flight).max(0)
     }
 
     /// The budget changed: its status is the truth again.
@@ -172,6 +186,7 @@ impl Gate {
             in_flight: self.in_flight,
             unseen: 0,
             refused: false,
+            contended: self.contended,
         };
     }
 
@@ -181,13 +196,18 @@ impl Gate {
     }
 
     /// An eviction was answered; an accepted one is not in the status that we know.
-    pub fn answered(&mut self, accepted: bool) {
+    pub fn answered(&mut self, answer: &Answer) {
         self.in_flight = (self.in_flight - 1).max(0);
-        self.unseen += i32::from(accepted);
-    }
-
-    /// The server refused in spite of a permit: somebody else evicts too. Nothing until the budget's next event.
-    pub fn refuse(&mut self) {
-        self.refused = true;
+        match answer {
+            Answer::Accepted => {
+                self.unseen += 1;
+                self.contended = false;
+            }
+            // In spite of a permit: somebody else evicts too. Nothing until the budget's next event.
+            Answer::BudgetRefused { .. } => self.refused = true,
+            // The status was written too often at once: one at a time until one gets through.
+            Answer::BudgetContended => self.contended = true,
+            _ => {}
+        }
     }
 }

@@ -153,7 +153,7 @@ fn patch(
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::api::GROUP;
 
@@ -179,7 +179,7 @@ mod tests {
     }
 
     /// What the API server makes of a merge patch, as far as these patches go.
-    fn apply(node: &mut Node, patch: &Value) {
+    pub(crate) fn apply(node: &mut Node, patch: &Value) {
         assert_eq!(patch["metadata"]["uid"], json!(node.uid));
         assert_eq!(
             patch["metadata"]["resourceVersion"],

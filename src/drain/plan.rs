@@ -158,14 +158,11 @@ impl Plan {
         window: Window,
         now: Timestamp,
     ) {
-        let Some(first) = pods
+        let first = pods
             .iter()
-            .filter_map(|p| tier_left(selection.fate(p)))
-            .min()
-        else {
-            return;
-        };
-        let leaving_normal = self.leaving > 0;
+            .filter(|p| !matches!(selection.fate(p), Fate::Stays(_) | Fate::Stopped))
+            .map(|p| selection.tier(p))
+            .min();
         let mut reserve = SignedDuration::ZERO;
         let half = window
             .end()
@@ -182,7 +179,7 @@ impl Plan {
             let Some(longest) = longest else { continue };
             reserve = (reserve + longest).min(half);
             let start = window.end().checked_sub(reserve).unwrap_or(window.start);
-            let open = now >= start || (tier == first && !leaving_normal);
+            let open = now >= start || first == Some(tier);
             if !open {
                 self.wake_at(start);
                 self.candidates
@@ -198,16 +195,12 @@ impl Plan {
     }
 }
 
-fn tier_left(fate: Fate) -> Option<Tier> {
-    match fate {
-        Fate::Leaves(tier) | Fate::LeavesLast(tier, _) => Some(tier),
-        Fate::Stays(_) | Fate::Leaving | Fate::Stopped => None,
-    }
-}
-
 fn own_grace(pod: &Pod, selection: &Selection<'_>) -> SignedDuration {
     selection
         .drain
         .grace_period_seconds
         .map_or(pod.grace, |s| SignedDuration::from_secs(i64::from(s)))
 }
+
+#[cfg(test)]
+mod tests;

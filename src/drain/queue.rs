@@ -14,7 +14,7 @@ use std::collections::{BTreeSet, HashMap};
 use jiff::{SignedDuration, Timestamp};
 
 pub use entry::{Block, Order, Verb, Work};
-use entry::{Entry, Key, Place};
+use entry::{Entry, Key, Place, State};
 use gates::Gates;
 pub use gates::Guard;
 
@@ -74,8 +74,15 @@ impl Queue {
 
     /// A budget's new state: whoever waits on one with room goes on.
     pub fn budget_changed(&mut self, budget: Budget, now: Timestamp) {
+        let namespace = self
+            .gates
+            .selects_anew(&budget)
+            .then(|| budget.id.namespace.clone());
         let woken = self.gates.observe(budget);
-        self.look_again(woken, now);
+        match namespace {
+            Some(namespace) => self.look_again(self.uids_in(&namespace), now),
+            None => self.look_again(woken, now),
+        }
     }
 
     /// A budget was deleted.
@@ -100,7 +107,8 @@ impl Queue {
     /// The next pod to be told to end, if any may be told now. It is in flight until [`Self::answered`].
     pub fn pop(&mut self, now: Timestamp) -> Option<Order> {
         self.run_timers(now);
-        if self.pause.is_some_and(|until| now < until) {
+        self.pause.take_if(|until| now >= *until);
+        if self.pause.is_some() {
             return None;
         }
         while let Some(uid) = self.ready.first().map(|key| key.uid.clone()) {
@@ -140,20 +148,24 @@ impl Queue {
                 .unwrap_or(OVERLOAD_PAUSE);
             self.pause = now.checked_add(wait).ok();
         }
-        let refused = matches!(
-            answer,
-            Answer::BudgetRefused { .. } | Answer::BudgetContended
-        );
         let woken = order
             .permit
             .as_ref()
-            .map(|id| self.gates.give_back(id, accepted, refused))
+            .map(|id| self.gates.give_back(id, answer))
             .unwrap_or_default();
         let uid = &order.pod.uid;
         if let Some(entry) = self.entries.get_mut(uid) {
-            entry.answered(order.verb, answer, now);
+            if !accepted {
+                entry.guard = self.gates.guard_of(&entry.candidate.pod);
+            }
+            entry.answered(order.verb, answer, &self.gates, now);
+            let offered = entry.offered;
             self.unplace(uid);
-            self.place(uid, now);
+            if offered {
+                self.place(uid, now);
+            } else {
+                self.entries.remove(uid);
+            }
         }
         self.look_again(woken, now);
     }
@@ -180,9 +192,22 @@ impl Queue {
         self.gates.waiting()
     }
 
+    /// A pod in flight is kept until its call is answered: offered again meanwhile, it must not be sent twice.
     fn forget(&mut self, uid: &str) {
         self.unplace(uid);
-        self.entries.remove(uid);
+        match self.entries.get_mut(uid) {
+            Some(entry) if entry.state == State::InFlight => entry.offered = false,
+            _ => drop(self.entries.remove(uid)),
+        }
+    }
+
+    fn uids_in(&self, namespace: &str) -> Vec<String> {
+        let there = |entry: &&Entry| entry.candidate.pod.namespace == namespace;
+        self.entries
+            .values()
+            .filter(there)
+            .map(|entry| entry.candidate.pod.uid.clone())
+            .collect()
     }
 
     fn look_again(&mut self, uids: Vec<String>, now: Timestamp) {

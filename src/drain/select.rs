@@ -64,7 +64,7 @@ pub struct Selection<'a> {
     pub skip: Option<Selector>,
     /// When the node was closed.
     pub cordoned_at: Option<Timestamp>,
-    /// The UID of the operator's own pod.
+    /// The operator's own pod, as namespace/name.
     pub own_pod: Option<&'a str>,
 }
 
@@ -95,8 +95,8 @@ impl Selection<'_> {
             .map_or(Fate::Leaves(tier), |reason| Fate::LeavesLast(tier, reason))
     }
 
-    fn tier(&self, pod: &Pod) -> Tier {
-        if self.own_pod.is_some_and(|own| own == pod.uid) {
+    pub(super) fn tier(&self, pod: &Pod) -> Tier {
+        if self.own_pod.is_some_and(|own| own == pod.full_name()) {
             Tier::Own
         } else if pod.is_daemon() {
             Tier::Daemon
@@ -158,7 +158,7 @@ pub(crate) mod tests {
         }
     }
 
-    fn owned_by(kind: &str, api_version: &str) -> Owner {
+    fn owner(kind: &str, api_version: &str) -> Owner {
         Owner {
             kind: kind.into(),
             api_version: api_version.into(),
@@ -166,7 +166,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    #[allow(clippy::too_many_lines)] // one table
+    #[allow(clippy::too_many_lines, reason = "one table of all sorts of pods")]
     fn each_sort_of_pod_meets_its_fate() {
         let drain = Drain::default();
         let gentle = Drain {
@@ -187,7 +187,7 @@ pub(crate) mod tests {
         }];
         let plain = pod("p");
         let daemon = Pod {
-            owner: Some(owned_by("DaemonSet", "apps/v1")),
+            owner: Some(owner("DaemonSet", "apps/v1")),
             ..pod("p")
         };
         let late = Pod {
@@ -213,7 +213,7 @@ pub(crate) mod tests {
             (
                 &drain,
                 Pod {
-                    owner: Some(owned_by("Node", "v1")),
+                    owner: Some(owner("Node", "v1")),
                     ..pod("p")
                 },
                 Fate::Stays(StayReason::Static),
@@ -308,7 +308,7 @@ pub(crate) mod tests {
             (
                 &drain,
                 Pod {
-                    uid: "own".into(),
+                    name: "own".into(),
                     ..pod("p")
                 },
                 Fate::Leaves(Tier::Own),
@@ -344,7 +344,7 @@ pub(crate) mod tests {
                 cordon: &cordon,
                 skip: None,
                 cordoned_at: Some(at(10)),
-                own_pod: Some("own"),
+                own_pod: Some("web/own"),
             };
             assert_eq!(selection.fate(&pod), fate, "{why}");
         }

@@ -87,7 +87,7 @@ impl Pass<'_> {
         self.take_up(&policy, action);
         self.heartbeats(&policy);
         if self.view.object.spec.hold {
-            return self.hold();
+            return self.hold(&policy);
         }
         if action >= Action::Cordon && !self.cordon(&policy) {
             return;
@@ -173,11 +173,15 @@ impl Pass<'_> {
                 completed_at: None,
             });
         }
-        let deadline = signals
-            .iter()
-            .map(|s| hooks::deadline(s, hooks.get(&s.id), &policy.drain, &policy.lifecycle))
-            .min();
-        status.deadline = deadline.map(Time);
+        let deadline =
+            |s: &Signal| hooks::deadline(s, hooks.get(&s.id), &policy.drain, &policy.lifecycle);
+        // The end of an action that is left alone is a guess: nobody reads its hook.
+        let told =
+            |s: &&Signal| s.deadline.is_some() || action::of_signal(policy, s) >= Action::Cordon;
+        let earliest = signals.iter().filter(told).map(deadline).min();
+        status.deadline = earliest
+            .or_else(|| signals.iter().map(deadline).min())
+            .map(Time);
     }
 
     /// Heartbeats that are due, from the record until the release; also on hold.
@@ -225,7 +229,11 @@ impl Pass<'_> {
     }
 
     /// Frozen by hand: nothing further is evicted or completed.
-    fn hold(&mut self) {
+    fn hold(&mut self, policy: &EffectivePolicy) {
+        if policy.lifecycle.heartbeat.is_some() {
+            // The hook may not survive the policy's interval.
+            self.read_hooks();
+        }
         self.decision.effects.push(Effect::Withdraw);
         self.status().phase = Some(Phase::Waiting);
     }
@@ -270,12 +278,15 @@ impl Pass<'_> {
             return self.end_drain(Outcome::NodeGone);
         }
         self.status().phase = Some(Phase::Draining);
+        self.status().released_at = None;
         let window = self.window(policy);
         self.decision.effects.push(Effect::OpenView {
             deadline: window.deadline,
         });
         let unread = self.read_hooks();
-        self.wake_at(window.over());
+        if window.over() > self.view.now {
+            self.wake_at(window.over());
+        }
         match self.view.pods {
             _ if unread => false,
             None => self.is_over(policy, window) && self.end_drain(Outcome::DrainIncomplete),
@@ -395,6 +406,10 @@ impl Pass<'_> {
             .collect();
         let any = !unread.is_empty();
         self.decision.effects.extend(unread);
+        if any {
+            // Nothing else tells that they have been read.
+            self.wake_at(self.view.now);
+        }
         any
     }
 
@@ -436,6 +451,9 @@ impl Pass<'_> {
         };
         self.status().phase = Some(Phase::Releasing);
         self.status().released_at = None;
+        if policy.lifecycle.completion_delay_seconds > 0 && self.read_hooks() {
+            return false;
+        }
         let due = self.completion_due(policy);
         if due > self.view.now {
             self.wake_at(due);
@@ -519,12 +537,12 @@ impl Pass<'_> {
             self.decision.effects.push(Effect::Open { patch });
             return;
         }
-        self.leave_actions();
         self.status().blocked.clear();
         self.finish(phase, outcome);
     }
 
     fn finish(&mut self, phase: Phase, outcome: Outcome) {
+        self.leave_actions();
         let now = self.now();
         let status = self.status();
         status.phase = Some(phase);

@@ -103,3 +103,11 @@ pub enum Outcome {
         message: String,
     },
 }
+
+impl Outcome {
+    /// A lifecycle action is over.
+    #[must_use]
+    pub fn ends_action(&self) -> bool {
+        matches!(self, Self::Completed { .. } | Self::NoSuchAction { .. })
+    }
+}

@@ -12,6 +12,8 @@ use super::view::{Pods, View};
 const BLOCKED_MAX: usize = 10;
 /// The longest message of a blocked pod, in bytes: the field's maximum is 1024.
 const MESSAGE_MAX: usize = 1024;
+/// The longest name of who blocks, in bytes: the field's maximum is 512.
+const BY_MAX: usize = 512;
 
 /// The counts, given the plan for the pods that are there.
 pub(super) fn count(view: &View<'_>, pods: Pods<'_>, plan: &Plan) -> PodsStatus {
@@ -79,9 +81,10 @@ fn stuck(stuck: &Stuck) -> BlockedPod {
         by: None,
         since: Time(stuck.since),
         force_time: None,
-        message: shortened(format!(
-            "still there a minute after its grace period; {kept_by}"
-        )),
+        message: shortened(
+            format!("still there a minute after its grace period; {kept_by}"),
+            MESSAGE_MAX,
+        ),
     }
 }
 
@@ -91,16 +94,16 @@ fn refused(work: &Work) -> Option<BlockedPod> {
         pod: work.pod.clone(),
         uid: work.uid.clone(),
         reason: block.reason,
-        by: block.by.clone(),
+        by: block.by.clone().map(|by| shortened(by, BY_MAX)),
         since: Time(block.since),
         force_time: work.force_at.map(Time),
-        message: shortened(block.message.clone()),
+        message: shortened(block.message.clone(), MESSAGE_MAX),
     })
 }
 
-fn shortened(mut message: String) -> String {
-    message.truncate(message.floor_char_boundary(MESSAGE_MAX));
-    message
+fn shortened(mut text: String, max: usize) -> String {
+    text.truncate(text.floor_char_boundary(max));
+    text
 }
 
 fn number(count: usize) -> u32 {

@@ -37,6 +37,18 @@ pub fn settle(view: &View<'_>, status: &mut NodeTerminationStatus, outcomes: &[D
     kstatus(status, generation, view.now);
 }
 
+/// Says on the record that a call to the API server failed and is tried again.
+pub fn admit(view: &View<'_>, status: &mut NodeTerminationStatus, reason: &str, message: &str) {
+    let generation = view.object.metadata.generation;
+    for kind in [READY, RECONCILING] {
+        if condition::find(&status.conditions, kind).is_some() {
+            let holds = condition::holds(&status.conditions, kind);
+            let statement = Statement::new(kind, holds, reason, message);
+            condition::set(&mut status.conditions, statement, generation, view.now);
+        }
+    }
+}
+
 fn take_down(view: &View<'_>, status: &mut NodeTerminationStatus, outcome: &Did) {
     let (Did::Beat { signal_id }
     | Did::Completed { signal_id, .. }
@@ -138,7 +150,7 @@ fn statements(view: &View<'_>, status: &NodeTerminationStatus) -> Vec<Statement>
             "CallFailed",
             message,
         ));
-    } else if condition::holds(&status.conditions, HOOK_TIMEOUT_UNKNOWN) {
+    } else if condition::holds(&status.conditions, HOOK_TIMEOUT_UNKNOWN) && !view.hooks.is_empty() {
         say.push(Statement::new(
             HOOK_TIMEOUT_UNKNOWN,
             false,
@@ -163,7 +175,7 @@ fn drained(status: &NodeTerminationStatus, summary: &str, blocked: u32) -> State
     let deadline = status
         .deadline
         .as_ref()
-        .map_or_else(|| "none".to_owned(), |d| d.0.to_string());
+        .map_or_else(|| "none".to_owned(), |d| format!("{:.0}", d.0));
     match status.outcome {
         Some(Outcome::Drained) => Statement::new(
             DRAINED,
@@ -204,10 +216,10 @@ fn drained(status: &NodeTerminationStatus, summary: &str, blocked: u32) -> State
                     .unwrap_or_default();
                 let then = first.force_time.as_ref().map_or_else(
                     || "it is never forced".to_owned(),
-                    |t| format!("it is forced at {}", t.0),
+                    |t| format!("it is forced at {:.0}", t.0),
                 );
                 let message = format!(
-                    "{summary} pods have gone, {blocked} are blocked: {} is held{by} since {} ({}: {}); {then}; deadline {deadline}",
+                    "{summary} pods have gone, {blocked} are blocked: {} is held{by} since {:.0} ({}: {}); {then}; deadline {deadline}",
                     first.pod,
                     first.since.0,
                     first.reason.as_str(),
@@ -333,14 +345,18 @@ pub struct News {
 
 /// What is worth an Event, given what the record said before and says now: cordoned, blocked, done, failed.
 #[must_use]
-pub fn happenings(object: &NodeTermination, now: &NodeTerminationStatus) -> Vec<News> {
-    let empty = NodeTerminationStatus::default();
-    let before = object.status.as_ref().unwrap_or(&empty);
+pub fn happenings(
+    object: &NodeTermination,
+    before: &NodeTerminationStatus,
+    now: &NodeTerminationStatus,
+) -> Vec<News> {
     let kind = now.reason.unwrap_or_default().as_str();
+    // A hook's time-out is read after the cordon: before, its deadline is a guess.
     let deadline = now
         .deadline
         .as_ref()
-        .map_or_else(String::new, |d| format!(", deadline {}", d.0));
+        .filter(|_| now.lifecycle_actions.iter().all(|a| a.state.is_over()))
+        .map_or_else(String::new, |d| format!(", deadline {:.0}", d.0));
     let mut news = Vec::new();
     if before.cordoned_at.is_none() && now.cordoned_at.is_some() {
         news.push(News {

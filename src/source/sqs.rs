@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::record::{Recorder, Verdict};
+use super::record::{Recorder, Settled, Verdict};
 use super::supervisor::{MonitorState, QueueKey, Settings};
 use crate::api::policy::{SourceState, UnknownInstances};
 use crate::aws::{Aws, Message, Queue, ReceiptHandle};
@@ -47,7 +47,8 @@ pub struct Monitor {
 
 /// What becomes of one message.
 enum Disposition {
-    Delete,
+    /// Delete it: for every signal that it may carry there is a proof that nothing is lost.
+    Delete(Vec<Settled>),
     /// Give it back after this.
     Release(Duration),
     /// Leave it hidden until its visibility time-out.
@@ -105,7 +106,10 @@ impl Monitor {
         let (mut done, mut back): (Vec<ReceiptHandle>, Vec<_>) = (Vec::new(), Vec::new());
         for (receipt, disposition) in settled {
             match disposition {
-                Disposition::Delete => done.push(receipt),
+                Disposition::Delete(proofs) => {
+                    self.count(&proofs);
+                    done.push(receipt);
+                }
                 Disposition::Release(after) => back.push((receipt, after)),
                 Disposition::Leave => {}
             }
@@ -119,16 +123,12 @@ impl Monitor {
     async fn handle(&self, message: Message) -> (ReceiptHandle, Disposition) {
         let disposition = match event::parse(&message.body) {
             Ok(Parsed::Signals(heard)) => self.record_all(&message, heard).await,
-            Ok(Parsed::Discarded(why)) => {
-                self.recorder.metrics.discarded(why.as_str());
-                Disposition::Delete
-            }
+            Ok(Parsed::Discarded(why)) => Disposition::Delete(vec![Settled::Nothing(why.as_str())]),
             Err(malformed) => {
                 let last = message.receive_count >= MALFORMED_RECEIVES;
                 tracing::warn!(queue = self.key.url, message = message.id, reason = malformed.reason(), error = %malformed, receives = message.receive_count, deleted = last, "malformed message");
                 if last {
-                    self.recorder.metrics.discarded("Malformed");
-                    Disposition::Delete
+                    Disposition::Delete(vec![Settled::Nothing("Malformed")])
                 } else {
                     Disposition::Leave
                 }
@@ -139,49 +139,50 @@ impl Monitor {
 
     /// A message goes when every signal in it is settled.
     async fn record_all(&self, message: &Message, heard: Vec<Heard>) -> Disposition {
-        let mut worst = Disposition::Delete;
+        let (mut proofs, mut again) = (Vec::new(), None);
         for mut heard in heard {
             if let Some(hook) = &mut heard.signal.lifecycle_hook {
                 hook.role_arn.clone_from(&self.key.account.role_arn);
                 hook.external_id.clone_from(&self.key.account.external_id);
             }
             match self.recorder.record(&heard).await {
-                Verdict::Settled(_) => {}
-                Verdict::UnknownInstance => {
-                    if let Some(wait) = self.keep_unknown(message, &heard) {
-                        worst = Disposition::Release(wait);
-                    }
-                }
-                Verdict::Later(_) => worst = Disposition::Release(patience(message.receive_count)),
+                Verdict::Settled(proof) => proofs.push(proof),
+                Verdict::UnknownInstance => match self.give_up(&heard) {
+                    Some(reason) => proofs.push(Settled::Nothing(reason)),
+                    None => again = Some(patience(message.receive_count)),
+                },
+                Verdict::Later(_) => again = Some(patience(message.receive_count)),
             }
         }
-        worst
+        again.map_or(Disposition::Delete(proofs), Disposition::Release)
     }
 
-    /// How long a message about an unknown instance is given back for; `None`: it is deleted.
-    fn keep_unknown(&self, message: &Message, heard: &Heard) -> Option<Duration> {
+    /// Why a signal about an unknown instance needs no record; `None`: another cluster may still claim it.
+    fn give_up(&self, heard: &Heard) -> Option<&'static str> {
         if self.settings.unknown_instances == UnknownInstances::Delete {
-            self.recorder.metrics.discarded("UnknownInstance");
-            return None;
+            return Some("UnknownInstance");
         }
-        let notice = heard.signal.notice_time.0;
-        let kept_until = heard
-            .signal
-            .deadline
-            .as_ref()
-            .map(|d| d.0)
-            .or_else(|| notice.checked_add(UNKNOWN_KEPT).ok());
-        if kept_until.is_some_and(|until| until < Timestamp::now()) {
+        let signal = &heard.signal;
+        let deadline = signal.deadline.as_ref().map(|d| d.0);
+        let kept_until = deadline.or_else(|| signal.notice_time.0.checked_add(UNKNOWN_KEPT).ok());
+        let expired = kept_until.is_some_and(|until| until < Timestamp::now());
+        if expired {
             tracing::info!(
                 queue = self.key.url,
                 instance = heard.instance_id,
-                signal = heard.signal.id,
+                signal = signal.id,
                 "expired: no cluster has claimed this instance"
             );
-            self.recorder.metrics.discarded("Expired");
-            return None;
         }
-        Some(patience(message.receive_count))
+        expired.then_some("Expired")
+    }
+
+    fn count(&self, proofs: &[Settled]) {
+        for proof in proofs {
+            if let Settled::Nothing(reason) = proof {
+                self.recorder.metrics.discarded(reason);
+            }
+        }
     }
 
     fn tell(&self, state: SourceState, reason: &str, message: String) {

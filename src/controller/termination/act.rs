@@ -24,7 +24,7 @@ pub(super) async fn act(
     let mut outcomes = Vec::new();
     let mut failure = None;
     for effect in effects {
-        match carry_out(object, view, effect, context).await {
+        match Box::pin(carry_out(object, view, effect, context)).await {
             Ok(outcome) => outcomes.extend(outcome),
             Err(error) => failure = failure.or(Some(error)),
         }

@@ -1,7 +1,7 @@
 //! What this process remembers of an incident between passes. Losing it costs requests, never work.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use kube::ResourceExt;
@@ -15,9 +15,9 @@ use crate::lifecycle::HookTimeout;
 pub(super) struct Memory {
     /// The record as the last pass left it. It may be ahead of what is stored, and of what the watch has brought.
     pub status: Option<NodeTerminationStatus>,
-    /// The record as it was last written.
-    pub written: Option<serde_json::Value>,
-    /// When that was.
+    /// The record as it is stored, as far as we know: found so, or last written so.
+    pub written: Option<NodeTerminationStatus>,
+    /// When we wrote it.
     pub written_at: Option<Instant>,
     /// How long the next report of mere progress waits.
     pub progress_wait: Option<Duration>,
@@ -31,9 +31,16 @@ pub(super) struct Memory {
     pub failures: u32,
 }
 
-/// The memories of all incidents, by UID.
+/// The memories of all incidents, by name and by node.
 #[derive(Default)]
-pub(super) struct Memories(Mutex<HashMap<String, Memory>>);
+pub(super) struct Memories(Mutex<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    /// With the UID: another object of the same name is another incident.
+    incidents: HashMap<String, (Option<String>, Memory)>,
+    nodes: HashMap<String, BTreeSet<String>>,
+}
 
 impl Memories {
     /// Looks at or changes what is remembered of the incident.
@@ -42,19 +49,41 @@ impl Memories {
         object: &NodeTermination,
         change: impl FnOnce(&mut Memory) -> T,
     ) -> T {
-        let mut memories = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        change(
-            memories
-                .entry(object.uid().unwrap_or_default())
-                .or_default(),
-        )
+        let (name, uid) = (object.name_any(), object.uid());
+        let inner = &mut *self.lock();
+        let of_node = inner.nodes.entry(object.spec.node_name.clone());
+        of_node.or_default().insert(name.clone());
+        let (known, memory) = inner.incidents.entry(name).or_default();
+        if *known != uid {
+            *known = uid;
+            *memory = Memory::default();
+        }
+        change(memory)
     }
 
-    /// Forgets the incident.
-    pub(super) fn forget(&self, object: &NodeTermination) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&object.uid().unwrap_or_default());
+    /// The incidents of the node that a pass has run for.
+    pub(super) fn of_node(&self, node: &str) -> Vec<String> {
+        let inner = self.lock();
+        inner
+            .nodes
+            .get(node)
+            .into_iter()
+            .flatten()
+            .cloned()
+            .collect()
+    }
+
+    /// Forgets the incident: it is over, or its object is gone.
+    pub(super) fn forget(&self, name: &str) {
+        let inner = &mut *self.lock();
+        inner.incidents.remove(name);
+        inner.nodes.retain(|_, names| {
+            names.remove(name);
+            !names.is_empty()
+        });
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -37,6 +37,9 @@ pub(super) fn observe(stored: &NodeTermination, context: &Context) -> Seen {
     let node = context.nodes.get(&object.spec.node_name);
     let policy = node.as_ref().and_then(|n| context.policies.for_node(n));
     let (leaving, gone_before, hooks) = context.memories.with(stored, |memory| {
+        memory
+            .written
+            .get_or_insert_with(|| stored.status.clone().unwrap_or_default());
         if let Some(status) = &memory.status {
             object.status = Some(status.clone());
         }

@@ -9,7 +9,9 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::Context;
+use super::memory::Memory;
 use super::observe::Seen;
+use crate::api::condition::{self, RECONCILING};
 use crate::api::termination::{NodeTermination, NodeTerminationStatus, Phase};
 use crate::cluster::events::Happening;
 use crate::cluster::{self, status};
@@ -35,11 +37,11 @@ pub(super) async fn report(
         forget(object, context);
         return Ok(None);
     }
-    let said = serde_json::to_value(&status).unwrap_or_default();
     let again = retry_time(&status);
-    let due = context.memories.with(object, |memory| {
+    let (before, due) = context.memories.with(object, |memory| {
         memory.status = Some(status.clone());
-        when(memory, object, &said, finishing)
+        let due = when(memory, &status, finishing);
+        (memory.written.clone().unwrap_or_default(), due)
     });
     match due {
         Due::Never => return Ok(again),
@@ -47,15 +49,22 @@ pub(super) async fn report(
         Due::Now => {}
     }
     let turn = context.gate.status().await;
-    let written = status::report(&context.clients.control, object, &status, finishing).await;
+    // Boxed: a thousand passes may wait for their turn, and only those that have it need room for a request.
+    let write = Box::pin(status::report(
+        &context.clients.control,
+        object,
+        &status,
+        finishing,
+    ));
+    let written = write.await;
     drop(turn);
     if let Err(error) = written {
         // What was not written is decided anew: above all, an incident is not finished before the record says so.
-        context.memories.with(object, |memory| {
-            if finishing {
-                memory.status.clone_from(&object.status);
-            }
-        });
+        if finishing {
+            context
+                .memories
+                .with(object, |memory| memory.status.clone_from(&object.status));
+        }
         return if error.is_not_found() {
             Ok(None)
         } else {
@@ -63,20 +72,17 @@ pub(super) async fn report(
         };
     }
     context.memories.with(object, |memory| {
-        let progress = memory
-            .written
-            .as_ref()
-            .is_some_and(|w| substance(w) == substance(&said));
+        let progress = substance(&before) == substance(&status);
         let wait = memory.progress_wait.unwrap_or(PROGRESS_FIRST);
         memory.progress_wait = Some(if progress {
             (wait * 2).min(PROGRESS_LAST)
         } else {
             wait
         });
-        memory.written = Some(said);
+        memory.written = Some(status.clone());
         memory.written_at = Some(Instant::now());
     });
-    tell(object, &status, context);
+    tell(object, &before, &status, context);
     Ok(again)
 }
 
@@ -87,26 +93,20 @@ enum Due {
 }
 
 /// Whether the record must be written now: what is news at once, mere progress after a while, the same never.
-fn when(
-    memory: &super::memory::Memory,
-    object: &NodeTermination,
-    said: &Value,
-    finishing: bool,
-) -> Due {
-    let stored = memory.written.clone().unwrap_or_else(|| stored(object));
+fn when(memory: &Memory, status: &NodeTerminationStatus, finishing: bool) -> Due {
+    let stored = memory.written.clone().unwrap_or_default();
     if finishing {
         return Due::Now;
     }
-    if stored == *said || is_untouched(said) {
+    if said(&stored) == said(status) || is_untouched(status) {
         return Due::Never;
     }
-    if substance(&stored) != substance(said) {
+    if substance(&stored) != substance(status) {
         return Due::Now;
     }
     let wait = memory.progress_wait.unwrap_or(PROGRESS_FIRST);
-    let left = memory
-        .written_at
-        .map_or(Duration::ZERO, |at| wait.saturating_sub(at.elapsed()));
+    let written_at = memory.written_at;
+    let left = written_at.map_or(Duration::ZERO, |at| wait.saturating_sub(at.elapsed()));
     if left.is_zero() {
         Due::Now
     } else {
@@ -114,30 +114,26 @@ fn when(
     }
 }
 
-fn stored(object: &NodeTermination) -> Value {
-    object
-        .status
-        .as_ref()
-        .and_then(|s| serde_json::to_value(s).ok())
-        .unwrap_or_default()
+/// An incident whose cordon is under way says nothing yet: the next pass, a moment later, says more.
+fn is_untouched(status: &NodeTerminationStatus) -> bool {
+    let reconciling = condition::find(&status.conditions, RECONCILING);
+    status.phase == Some(Phase::Pending)
+        && status.cordoned_at.is_none()
+        && reconciling.is_some_and(|c| c.reason == "Pending")
 }
 
-/// An incident whose cordon is under way says nothing yet: the next pass, a moment later, says more.
-fn is_untouched(said: &Value) -> bool {
-    said["phase"] == "Pending" && said["cordonedAt"].is_null()
+/// The record as it is stored: times in whole seconds.
+fn said(status: &NodeTerminationStatus) -> Value {
+    serde_json::to_value(status).unwrap_or_default()
 }
 
 /// The record without counts and words.
-fn substance(said: &Value) -> Value {
-    let mut said = said.clone();
-    for condition in said["conditions"].as_array_mut().into_iter().flatten() {
-        condition["message"] = Value::Null;
-    }
-    said["pods"] = Value::Null;
-    for blocked in said["blocked"].as_array_mut().into_iter().flatten() {
-        blocked["message"] = Value::Null;
-    }
-    said
+fn substance(status: &NodeTerminationStatus) -> Value {
+    let mut status = status.clone();
+    status.pods = None;
+    status.conditions.iter_mut().for_each(|c| c.message.clear());
+    status.blocked.iter_mut().for_each(|b| b.message.clear());
+    said(&status)
 }
 
 /// A lifecycle call that failed comes again by time: nothing watches Auto Scaling.
@@ -151,20 +147,24 @@ fn retry_time(status: &NodeTerminationStatus) -> Option<Timestamp> {
 }
 
 /// Logs, counts and publishes what is new.
-fn tell(object: &NodeTermination, status: &NodeTerminationStatus, context: &Context) {
+fn tell(
+    object: &NodeTermination,
+    before: &NodeTerminationStatus,
+    status: &NodeTerminationStatus,
+    context: &Context,
+) {
     let name = object.name_any();
-    let before = object.status.as_ref();
-    if before.and_then(|s| s.phase) != status.phase {
+    if before.phase != status.phase {
         let phase = status.phase.map_or("", Phase::as_str);
         tracing::info!(phase, node = object.spec.node_name, outcome = ?status.outcome, "phase");
     }
-    if before.is_none_or(|s| s.drained_at.is_none()) && status.drained_at.is_some() {
+    if before.drained_at.is_none() && status.drained_at.is_some() {
         context.timeline.reached(&name, "drained");
     }
-    if before.is_none_or(|s| s.released_at.is_none()) && status.released_at.is_some() {
+    if before.released_at.is_none() && status.released_at.is_some() {
         context.timeline.reached(&name, "released");
     }
-    for news in lifecycle::happenings(object, status) {
+    for news in lifecycle::happenings(object, before, status) {
         let regarding = object.object_ref(&());
         let node = k8s_openapi::api::core::v1::ObjectReference {
             api_version: Some("v1".to_owned()),
@@ -200,14 +200,8 @@ fn tell(object: &NodeTermination, status: &NodeTerminationStatus, context: &Cont
 
 fn forget(object: &NodeTermination, context: &Context) {
     let name = object.name_any();
-    if object
-        .metadata
-        .finalizers
-        .as_ref()
-        .is_none_or(Vec::is_empty)
-    {
-        context.memories.forget(object);
-        context.forget_incident(&object.spec.node_name, &name);
+    if object.finalizers().is_empty() {
+        context.memories.forget(&name);
     }
     context.timeline.forget(&name);
 }

@@ -18,8 +18,10 @@ type Reference = ObjectRef<Guarded<NodeTermination>>;
 pub(super) fn stream(
     context: &Arc<Context>,
 ) -> impl Stream<Item = Result<Reference, Infallible>> + Send + use<> {
-    let incidents =
-        received(context.terminations.changes()).map(|changed| changed.map(|r| vec![r]));
+    let incidents = received(context.terminations.changes()).map({
+        let context = context.clone();
+        move |changed: Option<Reference>| changed.map(|incident| context.unless_gone(incident))
+    });
     let nodes = received(context.nodes.changes());
     let pods = received(context.views.changes());
     let engine = received(context.evictor.changes());
@@ -28,7 +30,8 @@ pub(super) fn stream(
         move |changed: Option<Arc<str>>| {
             changed.map(|node| {
                 context
-                    .incidents_of(&node)
+                    .memories
+                    .of_node(&node)
                     .iter()
                     .map(|n| reference(n))
                     .collect::<Vec<_>>()
@@ -41,6 +44,18 @@ pub(super) fn stream(
     let context = context.clone();
     all.flat_map(move |some| stream::iter(some.unwrap_or_else(|| everything(&context))))
         .map(Ok)
+}
+
+impl Context {
+    /// The incident, for a pass; one whose object is gone is forgotten, for no pass runs for it.
+    fn unless_gone(&self, incident: Reference) -> Vec<Reference> {
+        if self.terminations.store().get(&incident).is_some() {
+            return vec![incident];
+        }
+        self.memories.forget(&incident.name);
+        self.timeline.forget(&incident.name);
+        Vec::new()
+    }
 }
 
 fn everything(context: &Context) -> Vec<Reference> {

@@ -110,6 +110,8 @@ pub(super) struct Entry {
     pub(super) candidate: Candidate,
     pub(super) guard: Guard,
     pub(super) state: State,
+    /// It is among its node's pods; one that is not stays only until its call is answered.
+    pub(super) offered: bool,
     /// Where it was put, and under which key and timer.
     pub(super) placed: Option<(Key, Place, Option<Timestamp>)>,
     block: Option<Block>,
@@ -126,6 +128,7 @@ impl Entry {
             candidate,
             guard,
             state: State::Idle,
+            offered: true,
             placed: None,
             block: None,
             failures: 0,
@@ -140,6 +143,7 @@ impl Entry {
             self.state = State::Idle;
         }
         node.clone_into(&mut self.node);
+        self.offered = true;
         self.candidate = candidate;
         self.guard = guard;
     }
@@ -168,7 +172,8 @@ impl Entry {
             State::InFlight => return (Place::Parked, None),
             State::Sent { until } if now < until => return (Place::Parked, Some(until)),
             State::BackOff { until, after }
-                if now < until && !(self.is_forced(now) && after == Verb::Evict) =>
+                if now < until
+                    && !(after == Verb::Evict && self.verb(gates, now) == Verb::Delete) =>
             {
                 return (Place::Parked, Some(self.not_after_force(until, now)));
             }
@@ -177,17 +182,18 @@ impl Entry {
         if !self.candidate.open {
             return (Place::Parked, None);
         }
+        if let Some(reason) = self.candidate.hesitation {
+            let last_moment = self.candidate.latest_start;
+            if now < last_moment {
+                let message = "the policy keeps it until its last moment".to_owned();
+                self.blocked(reason, None, message, now);
+                return (Place::Parked, Some(last_moment));
+            }
+            // The policy refuses no longer, and nobody else has been asked.
+            self.block.take_if(|b| b.reason == reason);
+        }
         if self.candidate.shorten || self.is_forced(now) || self.delete_only {
             return (Place::Ready, None);
-        }
-        if let Some(reason) = self.candidate.hesitation {
-            self.blocked(
-                reason,
-                None,
-                "the policy keeps it until its last moment".to_owned(),
-                now,
-            );
-            return (Place::Parked, self.candidate.force_at);
         }
         self.place_by_budget(gates, now)
     }
@@ -247,10 +253,11 @@ impl Entry {
         let permit = match (&self.guard, verb) {
             (Guard::Budget(id), Verb::Evict) if self.needs_permit(gates, id) => {
                 let probing = self.probe_at.take().is_some_and(|at| now >= at);
-                if !gates.take(id) && !probing {
+                let permitted = gates.take(id);
+                if !permitted && !probing {
                     return None;
                 }
-                (!probing).then(|| id.clone())
+                permitted.then(|| id.clone())
             }
             _ => None,
         };
@@ -297,7 +304,7 @@ impl Entry {
     }
 
     /// What became of the call.
-    pub(super) fn answered(&mut self, verb: Verb, answer: &Answer, now: Timestamp) {
+    pub(super) fn answered(&mut self, verb: Verb, answer: &Answer, gates: &Gates, now: Timestamp) {
         self.state = match answer {
             Answer::Accepted | Answer::NotFound => {
                 self.block = None;
@@ -316,16 +323,29 @@ impl Entry {
                 message,
                 retry_after,
             } => {
-                let by = if let Guard::Budget(id) = &self.guard {
-                    Some(id.to_string())
+                self.blocked(
+                    BlockReason::Budget,
+                    self.budget_name(),
+                    message.clone(),
+                    now,
+                );
+                let advised = retry_after.and_then(|d| SignedDuration::try_from(d).ok());
+                let waits =
+                    matches!(&self.guard, Guard::Budget(id) if self.needs_permit(gates, id));
+                if waits {
+                    self.probe_at = advised.map(|wait| later(now, wait));
+                    State::Idle
                 } else {
-                    None
-                };
-                self.blocked(BlockReason::Budget, by, message.clone(), now);
-                let wait = retry_after.and_then(|d| SignedDuration::try_from(d).ok());
-                wait.map_or(State::Idle, |w| self.back_off(w, verb, now))
+                    // By what we know no budget refuses: without an event to wait for, only time is left.
+                    let wait = advised.unwrap_or(doubled(BACK_OFF_FIRST, self.failures));
+                    self.back_off(wait, verb, now)
+                }
             }
-            Answer::BudgetContended => self.back_off(BUDGET_PAUSE, verb, now),
+            Answer::BudgetContended => {
+                let message = "too many evictions collide in the budget's status".to_owned();
+                self.blocked(BlockReason::Budget, self.budget_name(), message, now);
+                self.back_off(BUDGET_PAUSE, verb, now)
+            }
             Answer::MultipleBudgets => {
                 self.blocked(
                     BlockReason::MultipleBudgets,
@@ -350,6 +370,13 @@ impl Entry {
                 self.back_off(wait, verb, now)
             }
         };
+    }
+
+    fn budget_name(&self) -> Option<String> {
+        match &self.guard {
+            Guard::Budget(id) => Some(id.to_string()),
+            Guard::Free | Guard::Multiple(_) => None,
+        }
     }
 
     fn back_off(&mut self, wait: SignedDuration, after: Verb, now: Timestamp) -> State {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::entry::Key;
+use crate::drain::answer::Answer;
 use crate::drain::budget::{Budget, BudgetId, Gate};
 use crate::drain::pod::Pod;
 
@@ -63,21 +64,19 @@ impl Gates {
     }
 
     /// An eviction under this budget was answered; these wait for what it may have freed.
-    pub(super) fn give_back(
-        &mut self,
-        id: &BudgetId,
-        accepted: bool,
-        refused: bool,
-    ) -> Vec<String> {
+    pub(super) fn give_back(&mut self, id: &BudgetId, answer: &Answer) -> Vec<String> {
         let Some(gate) = self.get_mut(id) else {
             return Vec::new();
         };
-        gate.answered(accepted);
-        if refused {
-            gate.refuse();
-        }
+        gate.answered(answer);
         let permits = usize::try_from(gate.permits()).unwrap_or_default();
         self.first_waiting(id, permits)
+    }
+
+    /// Whether the budget may guard other pods than those that we know it to guard.
+    pub(super) fn selects_anew(&self, budget: &Budget) -> bool {
+        self.get(&budget.id)
+            .is_none_or(|known| !known.budget.selects_like(budget))
     }
 
     /// A budget's new state. With room: as many of those who wait as it has permits; else all, to learn the reason.

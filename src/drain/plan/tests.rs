@@ -1,0 +1,264 @@
+//! Who goes when, by plan: tiers and their reserves, slow and stuck pods, times to look again.
+
+use super::*;
+use crate::api::policy::{Cordon, DaemonSetPods, Drain, Hesitation};
+use crate::drain::pod::{Deletion, Owner};
+use crate::drain::select::tests::pod;
+use jiff::Timestamp;
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+fn secs(seconds: i64) -> SignedDuration {
+    SignedDuration::from_secs(seconds)
+}
+
+/// A spot notice: 120 s, 8 of them margin.
+fn spot() -> Window {
+    Window {
+        start: at(0),
+        deadline: at(120),
+        margin: secs(8),
+    }
+}
+
+fn evict_last() -> Drain {
+    Drain {
+        daemon_set_pods: DaemonSetPods::EvictLast,
+        ..Drain::default()
+    }
+}
+
+fn planned(pods: &[Pod], drain: &Drain, window: Window, now: i64) -> Plan {
+    let selection = Selection {
+        drain,
+        cordon: &Cordon::default(),
+        skip: None,
+        cordoned_at: Some(at(0)),
+        own_pod: Some("uid-own"),
+    };
+    plan(pods, &selection, window, at(now))
+}
+
+fn daemon(name: &str) -> Pod {
+    Pod {
+        owner: Some(Owner {
+            kind: "DaemonSet".into(),
+            api_version: "apps/v1".into(),
+        }),
+        grace: secs(20),
+        ..pod(name)
+    }
+}
+
+fn critical(name: &str) -> Pod {
+    Pod {
+        priority: 2_000_000_000,
+        grace: secs(10),
+        ..pod(name)
+    }
+}
+
+fn terminating(pod: Pod, ends: i64, grace: i64) -> Pod {
+    Pod {
+        deletion: Some(Deletion {
+            ends: at(ends),
+            grace: secs(grace),
+        }),
+        ..pod
+    }
+}
+
+fn open(plan: &Plan) -> Vec<&str> {
+    let open = plan.candidates.iter().filter(|c| c.open);
+    open.map(|c| c.pod.name.as_str()).collect()
+}
+
+#[test]
+fn a_tier_opens_when_the_earlier_ones_have_gone_or_at_the_time_its_graces_need() {
+    let own = || Pod {
+        grace: secs(5),
+        ..pod("own")
+    };
+    let all = || vec![pod("web"), daemon("logs"), critical("dns"), own()];
+    let leaving = || terminating(pod("web"), 40, 30);
+    for (pods, now, opened, wake, why) in [
+        (
+            all(),
+            0,
+            vec!["web"],
+            Some(77),
+            "daemons 20 s, critical 10, own 5, before 112",
+        ),
+        (
+            all(),
+            77,
+            vec!["web", "logs"],
+            Some(97),
+            "the daemons' time has come",
+        ),
+        (
+            all(),
+            97,
+            vec!["web", "logs", "dns"],
+            Some(107),
+            "and the critical pods'",
+        ),
+        (
+            all(),
+            107,
+            vec!["web", "logs", "dns", "own"],
+            None,
+            "and our own",
+        ),
+        (
+            all()[1..].to_vec(),
+            5,
+            vec!["logs"],
+            Some(97),
+            "nothing ordinary is left",
+        ),
+        (
+            vec![leaving(), daemon("logs")],
+            5,
+            vec![],
+            Some(92),
+            "it still runs",
+        ),
+        (
+            vec![
+                terminating(critical("dns"), 40, 10),
+                critical("dns-2"),
+                own(),
+            ],
+            5,
+            vec!["dns-2"],
+            Some(100),
+            "its own tier does not wait for itself",
+        ),
+    ] {
+        let plan = planned(&pods, &evict_last(), spot(), now);
+        assert_eq!((open(&plan), plan.wake), (opened, wake.map(at)), "{why}");
+    }
+}
+
+#[test]
+fn reserves_take_at_most_half_of_the_window() {
+    let slow = Pod {
+        grace: secs(600),
+        ..daemon("slow")
+    };
+    let plan = planned(&[pod("web"), slow], &evict_last(), spot(), 0);
+    assert_eq!((open(&plan), plan.wake), (vec!["web"], Some(at(56))));
+}
+
+#[test]
+fn a_terminating_pod_is_waited_for_and_is_stuck_a_minute_after_its_grace() {
+    let pods = [terminating(pod("p"), 30, 30)];
+    let before = planned(&pods, &Drain::default(), spot(), 89);
+    assert_eq!(
+        (before.leaving, before.remaining.len(), before.stuck.len()),
+        (1, 1, 0)
+    );
+    assert_eq!(before.wake, Some(at(90)));
+    let after = planned(&pods, &Drain::default(), spot(), 90);
+    assert_eq!((after.stuck[0].since, after.wake), (at(30), None));
+    assert!(!after.is_empty(), "it is not gone");
+}
+
+#[test]
+fn a_pod_whose_containers_have_stopped_counts_as_gone() {
+    let stopped = Pod {
+        phase: crate::drain::pod::Phase::Succeeded,
+        finalizers: vec!["example.com/hold".into()],
+        ..terminating(pod("p"), 30, 30)
+    };
+    assert!(planned(&[stopped], &Drain::default(), spot(), 0).is_empty());
+}
+
+#[test]
+fn only_a_pod_that_would_outlive_the_window_is_cut_short() {
+    for (ends, grace, now, cut, why) in [
+        (112, 100, 12, None, "it ends with the window"),
+        (113, 100, 13, None, "a second is spared"),
+        (
+            114,
+            100,
+            14,
+            Some(98),
+            "told to end by somebody who did not know the deadline",
+        ),
+        (600, 590, 10, Some(102), "far too slow"),
+        (600, 590, 111, Some(1), "never below a second"),
+    ] {
+        let plan = planned(
+            &[terminating(pod("p"), ends, grace)],
+            &Drain::default(),
+            spot(),
+            now,
+        );
+        let given = plan.candidates.first().map(|c| {
+            assert!(c.shorten && c.open && c.force_at.is_none());
+            c.window
+                .grace(c.grace, at(now))
+                .min(c.pod.deletion.unwrap().grace)
+        });
+        // Its own grace of 30 s bounds what it is given.
+        assert_eq!(given, cut.map(|s| secs(s.min(30))), "{why}");
+        assert_eq!(
+            (plan.leaving, plan.remaining.len()),
+            (1, 1),
+            "waited for all the same"
+        );
+    }
+}
+
+#[test]
+fn the_policy_says_what_the_last_moment_does() {
+    let polite = at(82);
+    for (budgets, force_at, ignored) in [
+        (DisruptionBudgets::RespectUntilDeadline, Some(polite), false),
+        (DisruptionBudgets::Respect, None, false),
+        (DisruptionBudgets::Ignore, Some(polite), true),
+    ] {
+        let drain = Drain {
+            disruption_budgets: budgets,
+            empty_dir_pods: Hesitation::Block,
+            ..Drain::default()
+        };
+        let scratch = Pod {
+            empty_dir: true,
+            ..pod("scratch")
+        };
+        let plan = planned(&[pod("web"), scratch], &drain, spot(), 0);
+        let [web, scratch] = &plan.candidates[..] else {
+            panic!("{plan:?}")
+        };
+        assert_eq!(
+            (web.force_at, web.latest_start, web.ignore_budgets),
+            (force_at, polite, ignored)
+        );
+        assert_eq!(web.hesitation, None);
+        assert_eq!(scratch.hesitation, Some(BlockReason::EmptyDir));
+    }
+}
+
+#[test]
+fn the_policys_grace_takes_the_place_of_the_pods_own() {
+    let drain = Drain {
+        grace_period_seconds: Some(12),
+        ..Drain::default()
+    };
+    let plan = planned(&[pod("web")], &drain, spot(), 0);
+    assert_eq!(
+        (plan.candidates[0].grace, plan.candidates[0].latest_start),
+        (secs(12), at(100))
+    );
+}
+
+#[test]
+fn pods_that_stay_are_counted_and_not_waited_for() {
+    let plan = planned(&[daemon("logs")], &Drain::default(), spot(), 0);
+    assert_eq!((plan.skipped, plan.is_empty(), plan.wake), (1, true, None));
+}

@@ -1,0 +1,244 @@
+//! Budgets: nothing is sent while one has no room, and never more than it has room for.
+
+use super::*;
+use crate::api::termination::BlockReason;
+
+#[test]
+fn a_budget_without_room_gets_nothing_but_one_safety_probe_in_150_seconds() {
+    let mut queue = Queue::default();
+    queue.budget_changed(budget(0), at(0));
+    queue.offer("n1", vec![candidate("p", FAR)], at(0));
+    let mut sent = Vec::new();
+    for second in 0..=400 {
+        for order in pop_all(&mut queue, second) {
+            assert_eq!(order.permit, None, "a probe holds no permit");
+            sent.push(second);
+            queue.answered(&order, &refused(), at(second));
+        }
+    }
+    assert_eq!(sent, [150, 300]);
+    queue.budget_changed(budget(1), at(401));
+    assert_eq!(only(pop_all(&mut queue, 401)).permit, Some(web()));
+}
+
+#[test]
+fn a_budget_that_can_never_have_room_is_not_even_probed() {
+    for (budget, expected) in [
+        (
+            budget_of("web", 0, 5, "InsufficientPods"),
+            BlockReason::BudgetUnsatisfiable,
+        ),
+        (
+            budget_of("web", 0, 3, "SyncFailed"),
+            BlockReason::BudgetSyncFailed,
+        ),
+    ] {
+        let mut queue = Queue::default();
+        queue.budget_changed(budget, at(0));
+        queue.offer("n1", vec![respectful("p", FAR)], at(0));
+        assert_eq!(reason(&queue, "n1"), Some(expected), "said at once");
+        assert_eq!(queue.wake(), None);
+        assert!((0..3000).all(|second| queue.pop(at(second)).is_none()));
+    }
+}
+
+#[test]
+fn an_event_with_permits_releases_as_many_at_most_four_by_deadline_across_nodes() {
+    for (allowed, released) in [
+        (0, vec![]),
+        (1, vec!["a1"]),
+        (3, vec!["a1", "b2", "a3"]),
+        (6, vec!["a1", "b2", "a3", "b4"]),
+    ] {
+        let mut queue = Queue::default();
+        queue.budget_changed(budget(0), at(0));
+        let pods = |names: [(&str, i64); 3]| names.map(|(n, l)| candidate(n, FAR + l)).to_vec();
+        queue.offer("n1", pods([("a5", 5), ("a3", 3), ("a1", 1)]), at(0));
+        queue.offer("n2", pods([("b6", 6), ("b4", 4), ("b2", 2)]), at(0));
+        queue.budget_changed(budget(allowed), at(1));
+        assert_eq!(
+            names(&pop_all(&mut queue, 1)),
+            released,
+            "{allowed} allowed"
+        );
+    }
+}
+
+#[test]
+fn own_evictions_that_the_status_does_not_show_yet_are_taken_off_the_permits() {
+    let mut queue = Queue::default();
+    queue.budget_changed(budget(2), at(0));
+    let pods = ["a", "b", "c"].map(|n| candidate(n, FAR)).to_vec();
+    queue.offer("n1", pods, at(0));
+    let orders = pop_all(&mut queue, 0);
+    assert_eq!(orders.len(), 2);
+    for order in &orders {
+        queue.answered(order, &Answer::Accepted, at(1));
+    }
+    assert!(pop_all(&mut queue, 1).is_empty(), "both permits are spent");
+    queue.budget_changed(budget(0), at(2));
+    assert!(pop_all(&mut queue, 2).is_empty());
+    queue.budget_changed(budget(1), at(3));
+    assert_eq!(names(&pop_all(&mut queue, 3)), ["c"]);
+}
+
+#[test]
+fn an_eviction_that_was_not_accepted_gives_its_permit_to_the_next() {
+    let mut queue = Queue::default();
+    queue.budget_changed(budget(1), at(0));
+    queue.offer("n1", vec![candidate("a", FAR), candidate("b", FAR)], at(0));
+    let order = only(pop_all(&mut queue, 0));
+    queue.answered(&order, &Answer::NotFound, at(0));
+    assert_eq!(names(&pop_all(&mut queue, 0)), ["b"]);
+}
+
+#[test]
+fn a_refusal_in_spite_of_a_permit_parks_the_budget_until_its_next_event() {
+    let mut queue = Queue::default();
+    queue.budget_changed(budget(2), at(0));
+    let pods = ["a", "b", "c"].map(|n| candidate(n, FAR)).to_vec();
+    queue.offer("n1", pods.clone(), at(0));
+    for order in pop_all(&mut queue, 0) {
+        queue.answered(&order, &refused(), at(0));
+    }
+    for second in 0..150 {
+        queue.offer("n1", pods.clone(), at(second));
+        assert!(pop_all(&mut queue, second).is_empty(), "at {second}");
+    }
+    queue.budget_changed(budget(1), at(150));
+    assert_eq!(pop_all(&mut queue, 150).len(), 1);
+}
+
+#[test]
+fn a_refusal_that_names_a_time_is_tried_again_then() {
+    let mut queue = Queue::default();
+    queue.budget_changed(budget(1), at(0));
+    queue.offer("n1", vec![candidate("a", FAR)], at(0));
+    let order = only(pop_all(&mut queue, 0));
+    let soon = Answer::BudgetRefused {
+        message: "the budget is still being processed".into(),
+        retry_after: Some(std::time::Duration::from_secs(10)),
+    };
+    queue.answered(&order, &soon, at(0));
+    assert!((0..10).all(|second| queue.pop(at(second)).is_none()));
+    assert_eq!(queue.wake(), Some(at(10)));
+    assert_eq!(pop_all(&mut queue, 10).len(), 1);
+}
+
+#[test]
+fn a_refusal_by_a_budget_that_is_not_known_here_backs_off_instead_of_asking_without_end() {
+    let mut queue = Queue::default();
+    queue.offer("n1", vec![candidate("a", FAR)], at(0));
+    let mut sent = Vec::new();
+    for second in 0..60 {
+        for order in pop_all(&mut queue, second) {
+            sent.push(second);
+            queue.answered(&order, &refused(), at(second));
+        }
+    }
+    assert_eq!(sent, [0, 5, 15, 35]);
+}
+
+#[test]
+fn collisions_on_a_budget_cost_a_pause_of_ten_seconds_and_then_one_goes_at_a_time() {
+    let mut queue = Queue::default();
+    queue.budget_changed(budget(4), at(0));
+    let pods = ["a", "b", "c", "d"].map(|n| candidate(n, FAR)).to_vec();
+    queue.offer("n1", pods, at(0));
+    for order in pop_all(&mut queue, 0) {
+        queue.answered(&order, &Answer::BudgetContended, at(0));
+    }
+    assert!((0..10).all(|second| queue.pop(at(second)).is_none()));
+    let order = only(pop_all(&mut queue, 10));
+    queue.answered(&order, &Answer::Accepted, at(10));
+    assert_eq!(
+        pop_all(&mut queue, 10).len(),
+        3,
+        "one got through: the rest of its room is free again"
+    );
+}
+
+#[test]
+fn a_probe_that_finds_room_when_its_turn_comes_holds_a_permit_and_gives_it_back() {
+    let mut queue = Queue::default();
+    queue.budget_changed(budget(0), at(0));
+    queue.offer("n1", vec![candidate("a", FAR)], at(0));
+    queue.offer(
+        "n2",
+        vec![Candidate {
+            hesitation: None,
+            ..candidate("other", FAR)
+        }],
+        at(149),
+    );
+    // The probe is due while an overloaded server is left alone, and meanwhile the budget gets room.
+    queue.offer("n3", vec![free("busy")], at(149));
+    let busy = only(pop_all(&mut queue, 149));
+    let overloaded = Answer::Overloaded {
+        retry_after: Some(std::time::Duration::from_secs(5)),
+    };
+    queue.answered(&busy, &overloaded, at(149));
+    assert!(queue.pop(at(151)).is_none());
+    queue.budget_changed(budget(2), at(152));
+    let orders: Vec<_> = pop_all(&mut queue, 155)
+        .into_iter()
+        .filter(|o| o.pod.namespace == "web")
+        .collect();
+    assert_eq!(names(&orders), ["a", "other"]);
+    assert!(orders.iter().all(|o| o.permit == Some(web())));
+    for order in &orders {
+        queue.answered(order, &Answer::NotFound, at(155));
+    }
+    queue.budget_changed(budget(2), at(156));
+    queue.offer(
+        "n4",
+        ["c", "d"].map(|n| candidate(n, FAR)).to_vec(),
+        at(156),
+    );
+    assert_eq!(
+        pop_all(&mut queue, 156).len(),
+        2,
+        "both permits are there again"
+    );
+}
+
+fn free(name: &str) -> Candidate {
+    let mut free = candidate(name, FAR);
+    free.pod.namespace = "batch".into();
+    free
+}
+
+#[test]
+fn a_budget_that_is_made_or_changes_its_selector_mid_drain_guards_from_its_first_event_on() {
+    let mut queue = Queue::default();
+    queue.offer("n1", vec![candidate("a", FAR)], at(0));
+    queue.budget_changed(budget(0), at(0));
+    assert!(pop_all(&mut queue, 0).is_empty());
+    queue.budget_deleted(&web(), at(1));
+    assert_eq!(pop_all(&mut queue, 1).len(), 1);
+}
+
+#[test]
+fn a_pod_that_is_not_ready_goes_without_a_permit_while_the_rest_is_healthy() {
+    let mut queue = Queue::default();
+    queue.budget_changed(budget(0), at(0));
+    let mut sick = candidate("sick", FAR);
+    sick.pod.ready = false;
+    queue.offer("n1", vec![sick], at(0));
+    assert_eq!(only(pop_all(&mut queue, 0)).permit, None);
+}
+
+#[test]
+fn a_status_of_an_older_generation_gives_no_permit() {
+    let mut queue = Queue::default();
+    let stale: crate::drain::budget::BudgetObject = serde_json::from_value(json!({
+        "metadata": {"name": "web", "namespace": "web", "generation": 2},
+        "spec": {"selector": {"matchLabels": {"app": "web"}}},
+        "status": {"disruptionsAllowed": 3, "currentHealthy": 5, "desiredHealthy": 2, "expectedPods": 5,
+            "observedGeneration": 1},
+    }))
+    .unwrap();
+    queue.budget_changed(stale.into(), at(0));
+    queue.offer("n1", vec![candidate("a", FAR)], at(0));
+    assert!(pop_all(&mut queue, 0).is_empty());
+}

@@ -1,0 +1,125 @@
+//! Killing the process between any two effects loses nothing and repeats nothing that hurts.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::world::{World, content, hook, node, spot};
+use crate::api::Time;
+use crate::api::policy::Heartbeat;
+use crate::api::termination::{EffectivePolicy, Outcome, Phase};
+use crate::drain::cordon;
+use crate::lifecycle::effect::LifecycleResult;
+
+fn policy(beats: bool) -> EffectivePolicy {
+    let mut policy = EffectivePolicy::default();
+    policy.lifecycle.heartbeat = beats.then_some(Heartbeat {
+        interval_seconds: 30,
+        until_seconds: 600,
+    });
+    policy
+}
+
+#[derive(Clone, Debug)]
+struct Setup {
+    web: usize,
+    db: usize,
+    hooks: u32,
+    spot: bool,
+    beats: bool,
+    allowed: i32,
+    crashes: BTreeMap<usize, usize>,
+}
+
+fn setup() -> impl Strategy<Value = Setup> {
+    let crashes = proptest::collection::btree_map(1..30_usize, 0..7_usize, 0..6);
+    let settings = (
+        0..4_usize,
+        0..3_usize,
+        0..3_u32,
+        any::<bool>(),
+        any::<bool>(),
+    );
+    (settings, 0..2_i32, crashes).prop_map(|((web, db, hooks, spot, beats), allowed, crashes)| {
+        Setup {
+            web,
+            db,
+            hooks,
+            spot: spot || hooks == 0,
+            beats,
+            allowed,
+            crashes,
+        }
+    })
+}
+
+fn world(setup: &Setup) -> World {
+    let hooks = (1..=setup.hooks).map(hook);
+    let signals = setup.spot.then(spot).into_iter().chain(hooks).collect();
+    let mut world = World::new(signals, policy(setup.beats));
+    world.allowed = setup.allowed;
+    world.add_pods(setup.web, setup.db);
+    world.crashes.clone_from(&setup.crashes);
+    world
+}
+
+fn is_released(world: &World) -> bool {
+    world.phase() == Some(Phase::Released)
+}
+
+proptest! {
+    #[test]
+    fn a_drain_ends_released_with_every_hook_completed_once_and_no_pod_told_twice(setup in setup()) {
+        let mut world = world(&setup);
+        prop_assert!(world.run(2000, is_released), "{:?}", world.status());
+        prop_assert_eq!(world.end(), Some(Outcome::Drained));
+        prop_assert!(world.pods.is_empty());
+        let name = world.object.metadata.name.clone().unwrap();
+        prop_assert!(cordon::is_closed(world.node.as_ref().unwrap(), &name, &policy(false).cordon));
+        for (id, action) in &world.actions {
+            prop_assert_eq!(&action.completed, &vec![LifecycleResult::Continue], "{}", id);
+        }
+        prop_assert!(world.told.values().all(|times| *times == 1), "{:?}", world.told);
+        prop_assert_eq!(world.told.len(), setup.web + setup.db);
+        if setup.allowed > 0 {
+            prop_assert_eq!(world.forced, 0);
+        }
+        world.node = None;
+        world.dirty = true;
+        prop_assert!(world.run(5, |w| w.phase() == Some(Phase::Completed)));
+        world.run_for(2);
+        prop_assert!(world.object.metadata.finalizers.iter().all(Vec::is_empty));
+    }
+
+    #[test]
+    fn a_cancel_at_any_time_leaves_the_node_as_it_was_and_the_hooks_alone(setup in setup(), second in 0..60_i64) {
+        let mut world = world(&setup);
+        world.run(second, is_released);
+        let (told, actions) = (world.told.clone(), world.actions.clone());
+        world.object.spec.cancel = true;
+        world.change();
+        prop_assert!(world.run(60, |w| w.phase() == Some(Phase::Canceled)), "{:?}", world.status());
+        world.run_for(200);
+        prop_assert_eq!(content(world.node.as_ref()), content(Some(&node())));
+        prop_assert_eq!(told, world.told.clone(), "somebody was told to end after the cancel");
+        for (id, action) in &world.actions {
+            prop_assert_eq!(&action.completed, &actions[id].completed);
+        }
+        prop_assert!(world.status().lifecycle_actions.iter().all(|a| a.state.is_over()));
+    }
+
+    #[test]
+    fn a_deletion_at_any_time_undoes_likewise_and_then_lets_the_object_go(setup in setup(), second in 0..60_i64) {
+        let mut world = world(&setup);
+        world.run(second, is_released);
+        let actions = world.actions.clone();
+        world.object.metadata.deletion_timestamp = Some(Time(super::world::at(world.now)));
+        world.change();
+        world.run_for(60);
+        prop_assert_eq!(content(world.node.as_ref()), content(Some(&node())));
+        prop_assert!(world.object.metadata.finalizers.iter().all(Vec::is_empty));
+        for (id, action) in &world.actions {
+            prop_assert_eq!(&action.completed, &actions[id].completed);
+        }
+    }
+}

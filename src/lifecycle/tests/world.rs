@@ -1,0 +1,395 @@
+//! A small world that carries out effects: one node, its pods, Auto Scaling, the record, and a process that may die.
+//!
+//! A pass runs when something that is watched has changed, or at the time that the last pass asked for, and not
+//! otherwise: a wake that is forgotten leaves this world standing still.
+
+mod act;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+
+use crate::api::Time;
+use crate::api::termination::{
+    EffectivePolicy, LifecycleHook, NodeTermination, NodeTerminationSpec, NodeTerminationStatus,
+    Outcome as End, Phase, Signal, SignalKind,
+};
+use crate::drain::budget::BudgetObject;
+use crate::drain::pod::Owner;
+use crate::drain::select::tests::pod;
+use crate::drain::{Node, Pod, Queue};
+use crate::lifecycle::effect::LifecycleResult;
+use crate::lifecycle::view::Pods;
+use crate::lifecycle::{Decision, Effect, HookTimeout, Machine, View, decide, settle};
+
+/// When the notice comes.
+pub(super) const NOTICE: i64 = 10_000;
+/// More passes than this within a second are a loop without end.
+const SPIN: u32 = 40;
+
+pub(super) fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+pub(super) fn signal(kind: SignalKind, number: u32) -> Signal {
+    let waits = kind == SignalKind::AutoScalingTermination;
+    Signal {
+        id: format!("{}-{number:016x}", kind.as_str()),
+        kind,
+        notice_time: Time(at(NOTICE)),
+        deadline: (!waits).then(|| Time(at(NOTICE + 120))),
+        instance_action: None,
+        lifecycle_hook: waits.then(LifecycleHook::default),
+    }
+}
+
+pub(super) fn spot() -> Signal {
+    signal(SignalKind::SpotInterruption, 0)
+}
+
+pub(super) fn hook(number: u32) -> Signal {
+    signal(SignalKind::AutoScalingTermination, number)
+}
+
+/// A lifecycle action as Auto Scaling keeps it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Action {
+    pub active: bool,
+    pub completed: Vec<LifecycleResult>,
+    pub beats: Vec<i64>,
+    /// The calls are denied.
+    pub denied: bool,
+}
+
+/// What the process knows and loses.
+#[derive(Default)]
+struct Memory {
+    status: Option<NodeTerminationStatus>,
+    seen: BTreeSet<String>,
+    gone_before: Option<u32>,
+    hooks: BTreeMap<String, HookTimeout>,
+    queue: Queue,
+    /// Since when the node's pods are watched.
+    view: Option<i64>,
+    wake: Option<Timestamp>,
+}
+
+pub(super) struct World {
+    pub now: i64,
+    pub object: NodeTermination,
+    pub node: Option<Node>,
+    pub pods: Vec<Pod>,
+    pub policy: Option<EffectivePolicy>,
+    pub actions: BTreeMap<String, Action>,
+    /// What hooks say when asked.
+    pub timeout: HookTimeout,
+    /// Pods that run elsewhere in place of those that have gone, by name.
+    pub replacements: BTreeSet<String>,
+    /// Every effect that was carried out.
+    pub effects: Vec<Effect>,
+    /// How often each pod, by UID, was told to end while it was not ending yet.
+    pub told: BTreeMap<String, u32>,
+    pub forced: u32,
+    /// The n-th pass dies after so many effects; one more than it has: after its report.
+    pub crashes: BTreeMap<usize, usize>,
+    /// Evictions that the budget of `app=db` allows.
+    pub allowed: i32,
+    pub arrived: i64,
+    /// Something that is watched has changed.
+    pub dirty: bool,
+    memory: Memory,
+    passes: usize,
+}
+
+impl World {
+    pub(super) fn new(signals: Vec<Signal>, policy: EffectivePolicy) -> Self {
+        let spec = NodeTerminationSpec {
+            node_name: "n".into(),
+            node_uid: "node-uid".into(),
+            instance_id: "i-0a1b2c3d4e5f60718".into(),
+            hold: false,
+            cancel: false,
+            signals,
+        };
+        let mut object = NodeTermination::new("i-0a1b2c3d4e5f60718", spec);
+        object.metadata.generation = Some(1);
+        let mut world = Self {
+            now: NOTICE,
+            object,
+            node: Some(node()),
+            pods: Vec::new(),
+            policy: Some(policy),
+            actions: BTreeMap::new(),
+            timeout: HookTimeout::Known {
+                heartbeat: SignedDuration::from_secs(300),
+                global: SignedDuration::from_secs(30_000),
+            },
+            replacements: BTreeSet::new(),
+            effects: Vec::new(),
+            told: BTreeMap::new(),
+            forced: 0,
+            crashes: BTreeMap::new(),
+            allowed: 1,
+            arrived: 0,
+            dirty: true,
+            memory: Memory::default(),
+            passes: 0,
+        };
+        world.expect_actions();
+        world.tell_budget();
+        world
+    }
+
+    /// Another signal is recorded.
+    pub(super) fn hear(&mut self, signal: Signal) {
+        self.object.spec.signals.push(signal);
+        self.expect_actions();
+        self.change();
+    }
+
+    /// Somebody edits the object's spec.
+    pub(super) fn change(&mut self) {
+        self.object.metadata.generation = self.object.metadata.generation.map(|g| g + 1);
+        self.dirty = true;
+    }
+
+    fn expect_actions(&mut self) {
+        for signal in self
+            .object
+            .spec
+            .signals
+            .iter()
+            .filter(|s| s.lifecycle_hook.is_some())
+        {
+            self.actions.entry(signal.id.clone()).or_insert(Action {
+                active: true,
+                ..Action::default()
+            });
+        }
+    }
+
+    pub(super) fn add_pods(&mut self, web: usize, db: usize) {
+        self.pods.extend((0..web).map(|n| pod(&format!("web-{n}"))));
+        self.pods.extend((0..db).map(|n| {
+            let labels = std::iter::once(("app".to_owned(), "db".to_owned())).collect();
+            let owner = Owner {
+                kind: "StatefulSet".into(),
+                api_version: "apps/v1".into(),
+            };
+            Pod {
+                labels,
+                owner: Some(owner),
+                ..pod(&format!("db-{n}"))
+            }
+        }));
+    }
+
+    pub(super) fn status(&self) -> NodeTerminationStatus {
+        self.memory
+            .status
+            .clone()
+            .or_else(|| self.object.status.clone())
+            .unwrap_or_default()
+    }
+
+    pub(super) fn phase(&self) -> Option<Phase> {
+        self.status().phase
+    }
+
+    pub(super) fn end(&self) -> Option<End> {
+        self.status().outcome
+    }
+
+    /// Lets time run until `done`, at most so many seconds.
+    pub(super) fn run(&mut self, seconds: i64, done: impl Fn(&Self) -> bool) -> bool {
+        for _ in 0..seconds {
+            self.turn();
+            if done(self) {
+                return true;
+            }
+            self.tick();
+        }
+        false
+    }
+
+    /// Lets so many seconds pass.
+    pub(super) fn run_for(&mut self, seconds: i64) {
+        self.run(seconds, |_| false);
+        self.turn();
+    }
+
+    /// Every pass that is due this second.
+    fn turn(&mut self) {
+        for passes in 0.. {
+            let due = self.memory.wake.is_some_and(|w| w <= at(self.now));
+            if self.dirty || due {
+                self.dirty = false;
+                self.pass();
+            }
+            self.serve();
+            if !self.dirty && self.memory.wake.is_none_or(|w| w > at(self.now)) {
+                return;
+            }
+            assert!(
+                passes < SPIN,
+                "passes without end at {}: {:?}",
+                self.now - NOTICE,
+                self.status()
+            );
+        }
+    }
+
+    fn tick(&mut self) {
+        self.now += 1;
+        let (gone, left): (Vec<_>, Vec<_>) = std::mem::take(&mut self.pods)
+            .into_iter()
+            .partition(|p| p.deletion.is_some_and(|d| d.ends <= at(self.now)));
+        self.pods = left;
+        for pod in gone {
+            self.dirty = true;
+            self.replacements.insert(pod.name);
+            // The replacement is ready elsewhere: the budget has its room again.
+            self.tell_budget();
+        }
+    }
+
+    fn tell_budget(&mut self) {
+        let object: BudgetObject = serde_json::from_value(json!({
+            "metadata": {"name": "db", "namespace": "web", "generation": 1},
+            "spec": {"selector": {"matchLabels": {"app": "db"}}},
+            "status": {"disruptionsAllowed": self.allowed, "currentHealthy": 3, "desiredHealthy": 2, "expectedPods": 4,
+                "observedGeneration": 1},
+        }))
+        .unwrap();
+        self.memory
+            .queue
+            .budget_changed(object.into(), at(self.now));
+    }
+
+    /// One pass, as the controller runs it; it may die in the middle.
+    pub(super) fn pass(&mut self) -> Decision {
+        self.passes += 1;
+        let dies_after = self.crashes.remove(&self.passes);
+        self.memory.wake = None;
+        let was_open = !self.phase().is_some_and(Phase::is_finished);
+        let decision = self.look(decide);
+        let finishes = was_open && decision.status.phase.is_some_and(Phase::is_finished);
+        assert_eq!(
+            decision.finishing, finishes,
+            "only the report that finishes says so"
+        );
+        let mut outcomes = Vec::new();
+        for (done, effect) in decision.effects.iter().enumerate() {
+            if dies_after == Some(done) {
+                self.crash();
+                return decision;
+            }
+            outcomes.extend(self.carry_out(effect));
+            self.effects.push(effect.clone());
+        }
+        if dies_after == Some(decision.effects.len()) {
+            self.crash();
+            return decision;
+        }
+        let mut status = decision.status.clone();
+        self.look(|view| settle(view, &mut status, &outcomes));
+        self.report(status);
+        self.memory.wake = [decision.wake, self.call_again()]
+            .into_iter()
+            .flatten()
+            .min();
+        if dies_after.is_some() {
+            self.crash();
+        }
+        decision
+    }
+
+    /// A new leader: it knows what is stored, and looks at everything.
+    pub(super) fn crash(&mut self) {
+        self.memory = Memory::default();
+        self.dirty = true;
+        self.tell_budget();
+    }
+
+    fn look<T>(&mut self, see: impl FnOnce(&View<'_>) -> T) -> T {
+        let mut object = self.object.clone();
+        if let Some(status) = &self.memory.status {
+            object.status = Some(status.clone());
+        }
+        let stored = object
+            .status
+            .as_ref()
+            .and_then(|s| s.pods.as_ref())
+            .map_or(0, |p| p.gone);
+        let gone_before = *self.memory.gone_before.get_or_insert(stored);
+        let uid = &self.object.spec.node_uid;
+        let (work, forced) = (self.memory.queue.work(uid), self.memory.queue.forced(uid));
+        see(&View {
+            now: at(self.now),
+            object: &object,
+            machine: Machine::of(&self.object.spec, self.node.as_ref()),
+            policy: self.policy.as_ref(),
+            hooks: &self.memory.hooks,
+            pods: self.memory.view.map(|opened| Pods {
+                pods: &self.pods,
+                quiet_for: SignedDuration::from_secs(self.now - opened.max(self.arrived)),
+                work: &work,
+                forced,
+            }),
+            seen: &self.memory.seen,
+            gone_before,
+            own_pod: None,
+        })
+    }
+
+    /// Stores the record, unless it tells of mere progress. Finished without a finalizer, a deleted object goes.
+    fn report(&mut self, status: NodeTerminationStatus) {
+        let substance = |s: &NodeTerminationStatus| {
+            let mut s = s.clone();
+            s.pods = None;
+            s.conditions.iter_mut().for_each(|c| c.message.clear());
+            s
+        };
+        let news = self.object.status.as_ref().map(substance) != Some(substance(&status));
+        let untouched = status.phase == Some(Phase::Pending) && status.cordoned_at.is_none();
+        if news && !untouched {
+            self.object.status = Some(status.clone());
+            self.dirty = true;
+        }
+        self.memory.status = Some(status);
+    }
+
+    fn call_again(&self) -> Option<Timestamp> {
+        let status = self.status();
+        let failing = status
+            .lifecycle_actions
+            .iter()
+            .any(|a| !a.state.is_over() && a.message.is_some());
+        (failing || status.phase == Some(Phase::Releasing)).then(|| at(self.now + 5))
+    }
+}
+
+/// The node as it was before anything happened to it.
+pub(super) fn node() -> Node {
+    Node {
+        name: "n".into(),
+        uid: "node-uid".into(),
+        resource_version: "1".into(),
+        created: None,
+        labels: BTreeMap::new(),
+        has_provider_id: true,
+        instance_id: Some("i-0a1b2c3d4e5f60718".into()),
+        unschedulable: false,
+        taints: vec![],
+        cordon: None,
+    }
+}
+
+/// The node without what every write changes.
+pub(super) fn content(node: Option<&Node>) -> Option<Node> {
+    node.cloned().map(|node| Node {
+        resource_version: String::new(),
+        ..node
+    })
+}
