@@ -85,7 +85,7 @@ pub async fn lead(parts: Parts, stop: CancellationToken) {
 
 /// Waits until every store has been filled once: a node that is not known yet is not a node that is gone.
 async fn warm(parts: &Parts) {
-    let (_, _, policies, terminations) = tokio::join!(
+    let ((), (), policies, terminations) = tokio::join!(
         parts.nodes.synced(),
         parts.evictor.budgets_known(),
         parts.policies.synced(),
