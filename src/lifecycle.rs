@@ -20,5 +20,6 @@ pub mod view;
 
 pub use decide::{Decision, decide};
 pub use effect::{Effect, Outcome};
+pub use pods::gone_before;
 pub use say::{admit, happenings, settle};
 pub use view::{HookTimeout, Machine, View};

@@ -176,16 +176,15 @@ async fn readiness(
     let api = health.check("api server");
     policies.set_missing("not listed yet: are the custom resource definitions installed?");
     terminations.set_missing("not listed yet: are the custom resource definitions installed?");
-    let (policy_store, termination_store) = (parts.policies.store(), parts.terminations.store());
     let synced = async {
         tokio::join!(
             async {
-                if policy_store.wait_until_ready().await.is_ok() {
+                if parts.policies.synced().await {
                     policies.set_ready();
                 }
             },
             async {
-                if termination_store.wait_until_ready().await.is_ok() {
+                if parts.terminations.synced().await {
                     terminations.set_ready();
                 }
             },

@@ -10,7 +10,7 @@ use kube::runtime::watcher::{Config, watcher};
 use kube::runtime::{WatchStreamExt, reflector};
 use kube::{Api, Client};
 use serde::de::DeserializeOwned;
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::api::policy::{Action, TerminationPolicy};
@@ -29,6 +29,7 @@ where
     K: Resource<DynamicType = ()> + 'static,
 {
     store: Store<Guarded<K>>,
+    filled: watch::Receiver<bool>,
     changes: broadcast::Sender<ObjectRef<Guarded<K>>>,
 }
 
@@ -36,6 +37,7 @@ impl<K: Resource<DynamicType = ()>> Clone for Objects<K> {
     fn clone(&self) -> Self {
         Self {
             store: self.store.clone(),
+            filled: self.filled.clone(),
             changes: self.changes.clone(),
         }
     }
@@ -57,7 +59,17 @@ where
         let (store, writer) = reflector::store();
         let changes = broadcast::Sender::new(CHANGES);
         tokio::spawn(reflect(Api::all(client), writer, changes.clone(), stop));
-        Self { store, changes }
+        let filled = filled(store.clone());
+        Self {
+            store,
+            filled,
+            changes,
+        }
+    }
+
+    /// Waits until the store has been filled once. `false`: its watch has ended, and it never will be.
+    pub async fn synced(&self) -> bool {
+        self.filled.clone().wait_for(|filled| *filled).await.is_ok()
     }
 
     /// The store, for a controller.
@@ -76,6 +88,21 @@ where
     pub fn changes(&self) -> broadcast::Receiver<ObjectRef<Guarded<K>>> {
         self.changes.subscribe()
     }
+}
+
+/// Tells when the store has been filled once. kube's own `Store::wait_until_ready` wakes only the last of several that
+/// wait: a leader that was not the last would hold the lease and never begin.
+fn filled<K>(store: Store<Guarded<K>>) -> watch::Receiver<bool>
+where
+    K: Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
+{
+    let (sender, filled) = watch::channel(false);
+    tokio::spawn(async move {
+        if store.wait_until_ready().await.is_ok() {
+            sender.send_replace(true);
+        }
+    });
+    filled
 }
 
 async fn reflect<K>(
@@ -133,5 +160,29 @@ impl Objects<NodeTermination> {
         self.store
             .get(&ObjectRef::new(name))
             .filter(|o| o.0.is_ok())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::runtime::watcher::Event;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn everybody_who_waits_for_a_store_is_woken_when_it_is_filled() {
+        let (store, mut writer) = reflector::store::<Guarded<TerminationPolicy>>();
+        let filled = filled(store);
+        let wait = |mut filled: watch::Receiver<bool>| async move {
+            filled.wait_for(|filled| *filled).await.is_ok()
+        };
+        let waiting = [filled.clone(), filled].map(|filled| tokio::spawn(wait(filled)));
+        tokio::task::yield_now().await;
+        writer.apply_watcher_event(&Event::Init);
+        writer.apply_watcher_event(&Event::InitDone);
+        for waiting in waiting {
+            let woken = tokio::time::timeout(std::time::Duration::from_secs(1), waiting).await;
+            assert!(woken.unwrap().unwrap());
+        }
     }
 }

@@ -85,14 +85,13 @@ pub async fn lead(parts: Parts, stop: CancellationToken) {
 
 /// Waits until every store has been filled once: a node that is not known yet is not a node that is gone.
 async fn warm(parts: &Parts) {
-    let (policies, terminations) = (parts.policies.store(), parts.terminations.store());
-    let filled = tokio::join!(
+    let ((), (), policies, terminations) = tokio::join!(
         parts.nodes.synced(),
         parts.evictor.budgets_known(),
-        policies.wait_until_ready(),
-        terminations.wait_until_ready()
+        parts.policies.synced(),
+        parts.terminations.synced()
     );
-    if let ((), (), Err(error), _) | ((), (), _, Err(error)) = filled {
-        tracing::error!(%error, "a store's watch has ended");
+    if !(policies && terminations) {
+        tracing::error!("a store's watch has ended");
     }
 }

@@ -22,24 +22,31 @@ pub(super) fn count(view: &View<'_>, pods: Pods<'_>, plan: &Plan) -> PodsStatus 
         .iter()
         .filter(|uid| !view.seen.contains(*uid))
         .count();
-    let total = view.gone_before + number(view.seen.len() + new);
+    let recorded = view.object.status.as_ref().and_then(|s| s.pods.clone());
+    let recorded = recorded.unwrap_or_default();
+    // A new leader has not seen those that went during the failover: the record has counted them.
+    let total = (view.gone_before + number(view.seen.len() + new)).max(recorded.total);
     let gone = total.saturating_sub(number(plan.remaining.len()));
-    let before = view
-        .object
-        .status
-        .as_ref()
-        .and_then(|s| s.pods.as_ref())
-        .map_or(0, |p| p.forced);
     PodsStatus {
         summary: format!("{gone}/{total}"),
         total,
         evicted: plan.leaving,
-        forced: pods.forced.max(before),
+        forced: pods.forced.max(recorded.forced),
         gone,
         blocked: number(pods.work.iter().filter(|w| w.block.is_some()).count()),
         stuck: number(plan.stuck.len()),
         skipped: plan.skipped,
     }
+}
+
+/// How many pods had gone before this process first saw the node, given its first plan: those that the record counts
+/// and the plan does not show.
+#[must_use]
+pub fn gone_before(view: &View<'_>, plan: &Plan) -> u32 {
+    let recorded = view.object.status.as_ref().and_then(|s| s.pods.as_ref());
+    let counted = recorded.map_or(0, |p| p.total);
+    let missing = counted.saturating_sub(number(plan.remaining.len()));
+    view.gone_before.max(missing)
 }
 
 /// The pods that can not leave yet: stuck ones and those that are forced soonest first.

@@ -11,7 +11,7 @@ use crate::cluster::{self, nodes, status};
 use crate::controller::hooks;
 use crate::drain::Plan;
 use crate::lifecycle::effect::LifecycleResult;
-use crate::lifecycle::{Effect, Outcome, View};
+use crate::lifecycle::{self, Effect, Outcome, View};
 
 /// Carries out the effects in order. A failure does not stop the later ones: a heartbeat must not miss its time
 /// because a node could not be patched. The first failure is the pass's.
@@ -105,17 +105,14 @@ async fn add_finalizer(object: &NodeTermination, context: &Context) -> Result<()
 }
 
 fn offer(object: &NodeTermination, view: &View<'_>, plan: Plan, context: &Context) {
-    let new: Vec<String> = plan
-        .remaining
-        .iter()
-        .filter(|uid| !view.seen.contains(*uid))
-        .cloned()
-        .collect();
-    if !new.is_empty() {
-        context
-            .memories
-            .with(object, |memory| memory.seen.extend(new));
-    }
+    let unseen = |uid: &&String| !view.seen.contains(*uid);
+    let new: Vec<String> = plan.remaining.iter().filter(unseen).cloned().collect();
+    context.memories.with(object, |memory| {
+        if memory.seen.is_empty() {
+            memory.gone_before = Some(lifecycle::gone_before(view, &plan));
+        }
+        memory.seen.extend(new);
+    });
     context.evictor.offer(
         &object.spec.node_name,
         &object.spec.node_uid,

@@ -20,10 +20,13 @@ pub const NAME: &str = "node-termination-operator";
 /// The user that the manifests' roles are bound to.
 pub const USER: &str = "system:serviceaccount:node-termination-operator:node-termination-operator";
 
-/// The files of the repository that make an installation without the Deployment.
-const FILES: [&str; 6] = [
+/// The files of the repository that make an installation without the Deployment: the kinds,
+const KINDS: [&str; 2] = [
     "crds/terminationpolicies.yaml",
     "crds/nodeterminations.yaml",
+];
+/// and the account with its roles.
+const ACCOUNT: [&str; 4] = [
     "manifests/base/namespace.yaml",
     "manifests/base/service-account.yaml",
     "manifests/base/cluster-role.yaml",
@@ -50,15 +53,21 @@ pub async fn control_plane(audit: bool) -> anyhow::Result<ControlPlane> {
 
 /// Applies the custom resource definitions and the roles of the repository, as `kubectl apply` does.
 pub async fn install(control_plane: &ControlPlane, repository: &Path) -> anyhow::Result<()> {
-    for file in FILES {
-        let path = repository.join(file);
-        let path = path.to_str().context("the path is not UTF-8")?;
-        let mut apply = vec!["apply", "--server-side", "-f", path];
-        if file.ends_with("service-account.yaml") || file.ends_with("/role.yaml") {
-            apply.extend(["-n", NAME]);
-        }
-        control_plane.kubectl(&apply).await?;
-    }
+    install_account(control_plane, repository).await?;
+    install_kinds(control_plane, repository).await
+}
+
+/// Applies the namespace, the service account and its roles only.
+pub async fn install_account(
+    control_plane: &ControlPlane,
+    repository: &Path,
+) -> anyhow::Result<()> {
+    apply(control_plane, repository, &ACCOUNT).await
+}
+
+/// Applies the custom resource definitions only, and waits until the API server serves them.
+pub async fn install_kinds(control_plane: &ControlPlane, repository: &Path) -> anyhow::Result<()> {
+    apply(control_plane, repository, &KINDS).await?;
     let established = [
         "wait",
         "--for=condition=Established",
@@ -67,6 +76,23 @@ pub async fn install(control_plane: &ControlPlane, repository: &Path) -> anyhow:
         "nodeterminations.nodetermination.dev",
     ];
     control_plane.kubectl(&established).await.map(drop)
+}
+
+async fn apply(
+    control_plane: &ControlPlane,
+    repository: &Path,
+    files: &[&str],
+) -> anyhow::Result<()> {
+    for file in files {
+        let path = repository.join(file);
+        let path = path.to_str().context("the path is not UTF-8")?;
+        let mut apply = vec!["apply", "--server-side", "-f", path];
+        if file.ends_with("service-account.yaml") || file.ends_with("/role.yaml") {
+            apply.extend(["-n", NAME]);
+        }
+        control_plane.kubectl(&apply).await?;
+    }
+    Ok(())
 }
 
 /// A running operator. It is killed when this is dropped.
@@ -181,7 +207,7 @@ impl Operator {
     }
 
     /// Polls an endpoint, for nothing can watch it, until it answers so; or says what the process logged last.
-    async fn await_answer(
+    pub async fn await_answer(
         &self,
         path: &str,
         good: impl Fn(u16, &str) -> bool,

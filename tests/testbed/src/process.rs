@@ -133,6 +133,16 @@ impl Child {
         Ok(())
     }
 
+    /// Stops the process where it stands, with SIGSTOP: it is as good as hung, and its connections stay open.
+    pub fn freeze(&self) -> anyhow::Result<()> {
+        kill_process(self.pid, Signal::STOP).with_context(|| format!("freeze {}", self.name))
+    }
+
+    /// Lets a frozen process go on, with SIGCONT.
+    pub fn thaw(&self) -> anyhow::Result<()> {
+        kill_process(self.pid, Signal::CONT).with_context(|| format!("thaw {}", self.name))
+    }
+
     /// Ends the process and its process group with SIGKILL and waits until the process is gone.
     pub fn kill(&self) {
         let mut process = self.lock();
