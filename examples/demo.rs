@@ -230,34 +230,31 @@ impl Stage {
         scaled_in: &TestNode,
     ) -> anyhow::Result<LifecycleAction> {
         headline("AWS takes two of the machines");
+        let (name, id) = (&spot.name, &spot.instance_id);
+        println!("{name}: EC2 takes the spot instance {id} back in two minutes");
+        let (name, id) = (&scaled_in.name, &scaled_in.instance_id);
+        println!(
+            "{name}: the group {GROUP} terminates {id}; its lifecycle hook {HOOK} waits for us"
+        );
+        let age = EVENT_AGE.as_secs();
+        println!("(the second event has lain in the queue for {age} s, as after an outage)");
+        let action = self.scale_in(&scaled_in.instance_id)?;
         let now = Timestamp::now();
-        self.aws
-            .put_hook(GROUP, HOOK, HOOK_TIMEOUT, LifecycleResult::Abandon);
-        self.aws.put_instance(GROUP, &scaled_in.instance_id);
-        let action = self
-            .aws
-            .start_termination(GROUP, &scaled_in.instance_id, None)?
-            .pop()
-            .context("the group has no hook")?;
         self.queue.send_batch([
             events::spot_interruption(&spot.instance_id, now),
             events::terminate_lifecycle(&action, now - EVENT_AGE),
         ])?;
-        println!(
-            "{}: EC2 takes the spot instance {} back in two minutes",
-            spot.name, spot.instance_id
-        );
-        println!(
-            "{}: group {GROUP} terminates {}; its hook {HOOK} waits for us ({} s without a heartbeat)",
-            scaled_in.name,
-            scaled_in.instance_id,
-            HOOK_TIMEOUT.as_secs()
-        );
-        println!(
-            "(this event has lain in the queue for {} s)",
-            EVENT_AGE.as_secs()
-        );
         Ok(action)
+    }
+
+    fn scale_in(&self, instance: &str) -> anyhow::Result<LifecycleAction> {
+        let result = LifecycleResult::Abandon;
+        self.aws.put_hook(GROUP, HOOK, HOOK_TIMEOUT, result);
+        self.aws.put_instance(GROUP, instance);
+        self.aws
+            .start_termination(GROUP, instance, None)?
+            .pop()
+            .context("the group has no hook")
     }
 
     async fn cordoned(
