@@ -3,4 +3,5 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // this binary is nothing but tests
 
 mod drain;
+mod lifecycle;
 mod scene;
