@@ -4,4 +4,5 @@
 
 mod drain;
 mod lifecycle;
+mod queue;
 mod scene;
