@@ -32,6 +32,8 @@ pub struct Queue {
     nodes: HashMap<String, Vec<String>>,
     ready: BTreeSet<Key>,
     timers: BTreeSet<(Timestamp, String)>,
+    /// Pods that more than one budget selects: any budget's event may free them.
+    crossed: BTreeSet<String>,
     gates: Gates,
     forced: HashMap<String, u32>,
     /// Nothing is sent before this: the server said that it is overloaded.
@@ -76,12 +78,14 @@ impl Queue {
     pub fn budget_changed(&mut self, budget: Budget, now: Timestamp) {
         let woken = self.gates.observe(budget);
         self.look_again(woken, now);
+        self.look_at_crossed(now);
     }
 
     /// A budget was deleted.
     pub fn budget_deleted(&mut self, id: &BudgetId, now: Timestamp) {
         let woken = self.gates.remove(id);
         self.look_again(woken, now);
+        self.look_at_crossed(now);
     }
 
     /// A new list of all budgets: those that are missing from it are gone.
@@ -185,6 +189,11 @@ impl Queue {
         self.entries.remove(uid);
     }
 
+    fn look_at_crossed(&mut self, now: Timestamp) {
+        let crossed = self.crossed.iter().cloned().collect();
+        self.look_again(crossed, now);
+    }
+
     fn look_again(&mut self, uids: Vec<String>, now: Timestamp) {
         for uid in uids {
             self.unplace(&uid);
@@ -210,6 +219,7 @@ impl Queue {
         match place {
             Place::Ready => drop(self.ready.remove(&key)),
             Place::Waiting(id) => self.gates.stop_waiting(&id, &key),
+            Place::Crossed => drop(self.crossed.remove(&key.uid)),
             Place::Parked => {}
         }
         if let Some(at) = timer {
@@ -228,6 +238,7 @@ impl Queue {
         match &place {
             Place::Ready => drop(self.ready.insert(key.clone())),
             Place::Waiting(id) => self.gates.wait(id, key.clone()),
+            Place::Crossed => drop(self.crossed.insert(uid.to_owned())),
             Place::Parked => {}
         }
         if let Some(at) = timer {

@@ -102,6 +102,8 @@ pub(super) enum State {
 pub(super) enum Place {
     Ready,
     Waiting(BudgetId),
+    /// Waiting for all but one of its budgets to let go of it.
+    Crossed,
     Parked,
 }
 
@@ -206,7 +208,7 @@ impl Entry {
                     "the API server refuses to evict a pod that more than one budget selects: {names}"
                 );
                 self.blocked(BlockReason::MultipleBudgets, Some(names), message, now);
-                (Place::Parked, self.candidate.force_at)
+                (Place::Crossed, self.candidate.force_at)
             }
             Guard::Budget(id) => match gates.get(&id) {
                 Some(gate)
