@@ -64,7 +64,7 @@ pub struct Selection<'a> {
     pub skip: Option<Selector>,
     /// When the node was closed.
     pub cordoned_at: Option<Timestamp>,
-    /// The UID of the operator's own pod.
+    /// The operator's own pod, as namespace/name.
     pub own_pod: Option<&'a str>,
 }
 
@@ -96,7 +96,7 @@ impl Selection<'_> {
     }
 
     fn tier(&self, pod: &Pod) -> Tier {
-        if self.own_pod.is_some_and(|own| own == pod.uid) {
+        if self.own_pod.is_some_and(|own| own == pod.full_name()) {
             Tier::Own
         } else if pod.is_daemon() {
             Tier::Daemon
@@ -306,10 +306,7 @@ pub(crate) mod tests {
             ),
             (
                 &drain,
-                Pod {
-                    uid: "own".into(),
-                    ..pod("p")
-                },
+                pod("own"),
                 Fate::Leaves(Tier::Own),
                 "the operator itself",
             ),
@@ -343,7 +340,7 @@ pub(crate) mod tests {
                 cordon: &cordon,
                 skip: None,
                 cordoned_at: Some(at(10)),
-                own_pod: Some("own"),
+                own_pod: Some("web/own"),
             };
             assert_eq!(selection.fate(&pod), fate, "{why}");
         }

@@ -26,7 +26,7 @@ pub struct View<'a> {
     pub seen: &'a BTreeSet<String>,
     /// Pods that had gone before this process saw the node.
     pub gone_before: u32,
-    /// The UID of the operator's own pod.
+    /// The operator's own pod, as namespace/name.
     pub own_pod: Option<&'a str>,
 }
 
