@@ -3,7 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // this binary is nothing but tests
 
 mod budgets;
+mod cost;
 mod drain;
 mod lifecycle;
+mod monitors;
+mod nodes;
+mod people;
 mod queue;
 mod scene;
+mod telling;

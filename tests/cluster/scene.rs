@@ -1,22 +1,25 @@
 //! What every test starts from: the shared world, and a corner of it.
 
+mod facts;
+
 use std::fmt::Debug;
 use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod};
-use kube::api::{Patch, PatchParams, PostParams};
-use kube::{Api, Client, Resource, ResourceExt};
+use kube::api::PostParams;
+use kube::{Api, Client};
 use node_termination_operator::api::policy::TerminationPolicy;
-use node_termination_operator::api::termination::{NodeTermination, NodeTerminationStatus, Phase};
-use serde::de::DeserializeOwned;
+use node_termination_operator::api::termination::{NodeTermination, Phase};
 use serde_json::{Value, json};
 use testbed::aws::{Aws, Call, LifecycleAction, LifecycleResult, Queue, REGION, events};
 use testbed::cluster::{self, PodOptions, TestNode, await_object, map};
 use testbed::control_plane::AuditEntry;
 use testbed::{ControlPlane, Operator, operator};
 use tokio::sync::OnceCell;
+
+pub use facts::{is_cordoned, is_untouched, patch, says, status};
 
 /// The label that a test's nodes and its policy share.
 pub const TEAM: &str = "team";
@@ -39,6 +42,16 @@ pub async fn world() -> &'static World {
 async fn start() -> World {
     let control_plane = operator::control_plane(true).await.unwrap();
     operator::install(&control_plane, Path::new(env!("CARGO_MANIFEST_DIR")))
+        .await
+        .unwrap();
+    // A kind that was just defined is not watched at once everywhere.
+    let client = control_plane.client().await.unwrap();
+    let policies = Api::<TerminationPolicy>::all(client.clone());
+    let incidents = Api::<NodeTermination>::all(client);
+    await_object(policies, "none", |p| p.is_none())
+        .await
+        .unwrap();
+    await_object(incidents, "none", |i| i.is_none())
         .await
         .unwrap();
     let aws = Aws::start().unwrap();
@@ -275,54 +288,24 @@ pub async fn something_else_is_drained() {
         .await;
 }
 
-/// Merges `body` into an object that belongs to no namespace.
-pub async fn patch<K>(client: &Client, name: &str, body: Value) -> K
-where
-    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
-{
-    let api = Api::<K>::all(client.clone());
-    api.patch(name, &PatchParams::default(), &Patch::Merge(body))
-        .await
-        .unwrap()
-}
-
-/// Whether a condition of that type has this status and reason.
-pub fn says(incident: &NodeTermination, kind: &str, holds: bool, reason: &str) -> bool {
-    let wanted = if holds { "True" } else { "False" };
-    status(incident).conditions.iter().any(|c| {
-        let c = serde_json::to_value(c).unwrap();
-        c["type"] == kind && c["status"] == wanted && c["reason"] == reason
-    })
-}
-
-/// The incident's status.
-pub fn status(incident: &NodeTermination) -> NodeTerminationStatus {
-    incident.status.clone().unwrap_or_default()
-}
-
-/// Whether the node is closed to new pods.
-pub fn is_cordoned(node: &Node) -> bool {
-    node.spec
-        .as_ref()
-        .is_some_and(|s| s.unschedulable == Some(true))
-}
-
-/// Whether the node carries nothing of ours.
-pub fn is_untouched(node: &Node) -> bool {
-    let ours = |key: &str| key.starts_with("nodetermination.dev/");
-    let spec = node.spec.clone().unwrap_or_default();
-    !is_cordoned(node)
-        && !spec.taints.unwrap_or_default().iter().any(|t| ours(&t.key))
-        && !node.annotations().keys().any(|k| ours(k))
-}
-
-/// What comes within two minutes: a spot notice has no more. If it does not, the operator's log tells why.
+/// What comes within two minutes: a spot notice has no more. If it does not, the operator's log and what it last
+/// asked of the API server tell why.
 pub async fn within<T: Debug>(what: impl Future<Output = anyhow::Result<T>>) -> T {
     match tokio::time::timeout(PATIENCE, what).await {
         Ok(result) => result.unwrap(),
-        Err(_) => panic!(
-            "it did not happen within two minutes; the operator said:\n{}",
-            world().await.operator.process().tail()
-        ),
+        Err(_) => panic!("it did not happen within two minutes\n{}", trace().await),
     }
+}
+
+async fn trace() -> String {
+    let world = world().await;
+    let entries = world.control_plane.audit_log().unwrap().entries().unwrap();
+    let asked = entries
+        .iter()
+        .filter(|e| e.user == operator::USER && e.resource != "leases");
+    let asked = asked.map(|e| format!("{} {} {}", e.verb, e.status_code, e.request_uri));
+    let asked: Vec<String> = asked.collect();
+    let last = asked[asked.len().saturating_sub(40)..].join("\n");
+    let log = world.operator.process().tail();
+    format!("it had asked:\n{last}\nit said:\n{log}")
 }

@@ -44,7 +44,7 @@ async fn carry_out(
             patch,
             add_finalizer,
         } => cordon(object, &patch, add_finalizer, context).await?,
-        Effect::Open { patch } => nodes::patch(&context.clients.control, node, &patch).await?,
+        Effect::Open { patch } => patch_node(object, &patch, context).await?,
         Effect::AddFinalizer => status::add_finalizer(&context.clients.control, object).await?,
         Effect::OpenView { deadline } => context.views.open(node, uid, deadline),
         Effect::CloseView => context.views.close(uid),
@@ -78,15 +78,29 @@ async fn cordon(
             Ok(())
         }
     };
-    let (closed, finalizer) = tokio::join!(
-        nodes::patch(control, &object.spec.node_name, patch),
-        finalizer
-    );
+    let (closed, finalizer) = tokio::join!(patch_node(object, patch, context), finalizer);
     drop(turn);
     if closed.is_ok() {
         context.timeline.reached(&object.name_any(), "cordoned");
     }
     closed.and(finalizer)
+}
+
+/// Patches the node, once for each version of it that is seen: the next one is on its way.
+async fn patch_node(
+    object: &NodeTermination,
+    patch: &Value,
+    context: &Context,
+) -> Result<(), cluster::Error> {
+    let seen = patch["metadata"]["resourceVersion"]
+        .as_str()
+        .map(str::to_owned);
+    if seen.is_some() && context.memories.with(object, |m| m.patched_from == seen) {
+        return Ok(());
+    }
+    nodes::patch(&context.clients.control, &object.spec.node_name, patch).await?;
+    context.memories.with(object, |m| m.patched_from = seen);
+    Ok(())
 }
 
 fn offer(object: &NodeTermination, view: &View<'_>, plan: Plan, context: &Context) {

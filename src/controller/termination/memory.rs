@@ -27,6 +27,9 @@ pub(super) struct Memory {
     pub gone_before: Option<u32>,
     /// Time-outs of the lifecycle hooks, by signal ID, and when they were asked for.
     pub hooks: BTreeMap<String, (Instant, HookTimeout)>,
+    /// The node's resource version that our last patch of it went by. While the store still shows that one, the same
+    /// patch would only be refused.
+    pub patched_from: Option<String>,
     /// Passes that failed in a row.
     pub failures: u32,
 }
