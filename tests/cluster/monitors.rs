@@ -16,7 +16,7 @@ use crate::scene::{Corner, is_cordoned, something_else_is_drained, status};
 
 const RECEIVE: &str = "ReceiveMessage";
 /// How long a message may take to be settled on a busy machine.
-const SETTLED: Duration = Duration::from_secs(60);
+const SETTLED: Duration = Duration::from_mins(1);
 
 fn is_in_state(
     policy: &TerminationPolicy,

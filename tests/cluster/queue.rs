@@ -16,7 +16,7 @@ use crate::scene::{Corner, is_cordoned, is_untouched, something_else_is_drained,
 const DISCARDED: &str = "node_termination_operator_messages_discarded_total";
 const SIGNALS: &str = "node_termination_operator_signals_total";
 /// How long a message may take to be settled on a busy machine.
-const SETTLED: Duration = Duration::from_secs(60);
+const SETTLED: Duration = Duration::from_mins(1);
 
 /// An instance that is no node of the cluster.
 fn foreign_instance() -> String {

@@ -24,7 +24,7 @@ pub use facts::{is_cordoned, is_untouched, patch, says, status};
 /// The label that a test's nodes and its policy share.
 pub const TEAM: &str = "team";
 /// What a spot notice, and so anything else here, may take.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// What all tests share.
 pub struct World {

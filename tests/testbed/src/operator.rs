@@ -32,7 +32,7 @@ const FILES: [&str; 6] = [
 /// Between two looks at an endpoint that nothing can watch.
 const LOOK: Duration = Duration::from_millis(50);
 /// How long the operator may take to become ready, on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A control plane on which [`USER`] can be used. Pass `audit` to have its requests counted.
 pub async fn control_plane(audit: bool) -> anyhow::Result<ControlPlane> {
