@@ -144,6 +144,15 @@ pub fn is_exempt(pod: &Pod) -> bool {
     pod.deletion.is_some() || pod.phase == Phase::Pending || pod.phase.is_terminal()
 }
 
+/// The right to send one eviction under a budget, until it is answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Permit {
+    /// Whose it is.
+    pub budget: BudgetId,
+    /// How many events of the budget had been seen when it was given.
+    pub(super) events: u64,
+}
+
 /// The permits of one budget: what its last status allows, less our own evictions that it can not show yet.
 #[derive(Clone, Debug)]
 pub struct Gate {
@@ -153,6 +162,7 @@ pub struct Gate {
     unseen: i32,
     refused: bool,
     contended: bool,
+    events: u64,
 }
 
 impl Gate {
@@ -165,6 +175,7 @@ impl Gate {
             unseen: 0,
             refused: false,
             contended: false,
+            events: 0,
         }
     }
 
@@ -187,24 +198,32 @@ impl Gate {
             unseen: 0,
             refused: false,
             contended: self.contended,
+            events: self.events + 1,
         };
     }
 
     /// An eviction goes out.
-    pub fn send(&mut self) {
+    pub fn send(&mut self) -> Permit {
         self.in_flight += 1;
+        Permit {
+            budget: self.budget.id.clone(),
+            events: self.events,
+        }
     }
 
-    /// An eviction was answered; an accepted one is not in the status that we know.
-    pub fn answered(&mut self, answer: &Answer) {
+    /// An eviction was answered. An accepted one is not in the status that we know, and a refused one speaks of it,
+    /// unless an event has passed by meanwhile: no other may come, so the status is taken as it is. At worst the
+    /// server refuses once.
+    pub fn answered(&mut self, permit: &Permit, answer: &Answer) {
         self.in_flight = (self.in_flight - 1).max(0);
+        let same_status = permit.events == self.events;
         match answer {
             Answer::Accepted => {
-                self.unseen += 1;
+                self.unseen += i32::from(same_status);
                 self.contended = false;
             }
             // In spite of a permit: somebody else evicts too. Nothing until the budget's next event.
-            Answer::BudgetRefused { .. } => self.refused = true,
+            Answer::BudgetRefused { .. } => self.refused |= same_status,
             // The status was written too often at once: one at a time until one gets through.
             Answer::BudgetContended => self.contended = true,
             _ => {}

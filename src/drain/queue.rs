@@ -87,8 +87,9 @@ impl Queue {
 
     /// A budget was deleted.
     pub fn budget_deleted(&mut self, id: &BudgetId, now: Timestamp) {
-        let woken = self.gates.remove(id);
-        self.look_again(woken, now);
+        self.gates.remove(id);
+        // A pod that two budgets selected waits on neither: it is looked at too.
+        self.look_again(self.uids_in(&id.namespace), now);
     }
 
     /// A new list of all budgets: those that are missing from it are gone.
@@ -151,7 +152,7 @@ impl Queue {
         let woken = order
             .permit
             .as_ref()
-            .map(|id| self.gates.give_back(id, answer))
+            .map(|permit| self.gates.give_back(permit, answer))
             .unwrap_or_default();
         let uid = &order.pod.uid;
         if let Some(entry) = self.entries.get_mut(uid) {

@@ -3,7 +3,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::large_futures)] // this binary is nothing but tests
 
 mod bare;
+mod budgets;
+mod cost;
 mod drain;
+mod lifecycle;
+mod monitors;
+mod nodes;
+mod people;
+mod queue;
 mod record;
 mod scene;
 mod schema;
+mod telling;

@@ -1,23 +1,30 @@
 //! What every test starts from: the shared world, and a corner of it.
 
+mod facts;
+
 use std::fmt::Debug;
 use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::PostParams;
-use kube::{Api, Client, ResourceExt};
+use kube::{Api, Client};
 use node_termination_operator::api::policy::TerminationPolicy;
-use node_termination_operator::api::termination::{NodeTermination, NodeTerminationStatus, Phase};
+use node_termination_operator::api::termination::{NodeTermination, Phase};
 use serde_json::{Value, json};
-use testbed::aws::{Aws, Queue, REGION, events};
-use testbed::cluster::{self, TestNode, await_object, map};
+use testbed::aws::{Aws, Call, LifecycleAction, LifecycleResult, Queue, REGION, events};
+use testbed::cluster::{self, PodOptions, TestNode, await_object, map};
+use testbed::control_plane::AuditEntry;
 use testbed::{ControlPlane, Operator, operator};
 use tokio::sync::OnceCell;
 
+pub use facts::{is_cordoned, is_untouched, patch, says, status};
+
 /// The label that a test's nodes and its policy share.
-const TEAM: &str = "team";
+pub const TEAM: &str = "team";
+/// What a spot notice, and so anything else here, may take.
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// What all tests share.
 pub struct World {
@@ -35,6 +42,16 @@ pub async fn world() -> &'static World {
 async fn start() -> World {
     let control_plane = operator::control_plane(true).await.unwrap();
     operator::install(&control_plane, Path::new(env!("CARGO_MANIFEST_DIR")))
+        .await
+        .unwrap();
+    // A kind that was just defined is not watched at once everywhere.
+    let client = control_plane.client().await.unwrap();
+    let policies = Api::<TerminationPolicy>::all(client.clone());
+    let incidents = Api::<NodeTermination>::all(client);
+    await_object(policies, "none", |p| p.is_none())
+        .await
+        .unwrap();
+    await_object(incidents, "none", |i| i.is_none())
         .await
         .unwrap();
     let aws = Aws::start().unwrap();
@@ -66,6 +83,14 @@ pub struct Corner {
 impl Corner {
     /// A corner with so many nodes, and a policy with these settings beside its selector and its queue.
     pub async fn new(name: &str, nodes: usize, settings: Value) -> Self {
+        let corner = Self::without_policy(name, nodes).await;
+        corner.apply_policy(settings).await;
+        corner.await_polling().await;
+        corner
+    }
+
+    /// A corner without a policy.
+    pub async fn without_policy(name: &str, nodes: usize) -> Self {
         let world = world().await;
         let client = world.control_plane.client().await.unwrap();
         let namespace = cluster::namespace(&client, name).await.unwrap();
@@ -74,23 +99,24 @@ impl Corner {
         let nodes = cluster::make_nodes(&client, &name, nodes, &map(&[(TEAM, &name)]))
             .await
             .unwrap();
-        let corner = Self {
+        Self {
             world,
             client,
             name,
             namespace,
             nodes,
             queue,
-        };
-        corner.apply_policy(settings).await;
-        corner
-            .await_policy(|p| {
-                p.status.as_ref().is_some_and(|s| {
-                    s.ready_sources == "1/1" && s.observed_generation == p.metadata.generation
-                })
+        }
+    }
+
+    /// Waits until the policy as it stands now is heard of and its queue is read.
+    pub async fn await_polling(&self) {
+        self.await_policy(|p| {
+            p.status.as_ref().is_some_and(|s| {
+                s.ready_sources == "1/1" && s.observed_generation == p.metadata.generation
             })
-            .await;
-        corner
+        })
+        .await;
     }
 
     /// The body of a policy with these settings beside its selector and its queue.
@@ -118,6 +144,11 @@ impl Corner {
             .unwrap();
     }
 
+    /// Changes the policy's spec.
+    pub async fn change_policy(&self, spec: Value) {
+        patch::<TerminationPolicy>(&self.client, &self.name, json!({"spec": spec})).await;
+    }
+
     pub async fn await_policy(&self, good: impl Fn(&TerminationPolicy) -> bool) {
         let api = Api::<TerminationPolicy>::all(self.client.clone());
         within(await_object(api, &self.name, |p| p.is_some_and(&good))).await;
@@ -133,6 +164,88 @@ impl Corner {
         self.queue
             .send(events::spot_interruption(&node.instance_id, time))
             .unwrap();
+    }
+
+    /// Gives the corner's Auto Scaling group a hook on termination that waits so long.
+    pub fn put_hook(&self, hook: &str, timeout_seconds: u64) {
+        let timeout = Duration::from_secs(timeout_seconds);
+        self.world
+            .aws
+            .put_hook(&self.name, hook, timeout, LifecycleResult::Continue);
+    }
+
+    /// Scales the node's instance in. The events say that this was at `time`.
+    pub fn scale_in(&self, node: &TestNode, time: Timestamp) -> Vec<LifecycleAction> {
+        let aws = &self.world.aws;
+        let actions = aws
+            .start_termination(&self.name, &node.instance_id, None)
+            .unwrap();
+        let bodies = actions.iter().map(|a| events::terminate_lifecycle(a, time));
+        self.queue.send_batch(bodies).unwrap();
+        actions
+    }
+
+    /// The calls of that operation about the corner's queue or group.
+    pub fn calls(&self, operation: &str) -> Vec<Call> {
+        let calls = self.world.aws.calls().into_iter();
+        calls.filter(|c| self.concerns(c, operation)).collect()
+    }
+
+    /// Waits for a call of that operation about the corner's queue or group.
+    pub async fn await_call(&self, operation: &str, good: impl Fn(&Call) -> bool) -> Call {
+        let fits = |c: &Call| self.concerns(c, operation) && good(c);
+        within(self.world.aws.await_call(PATIENCE, fits)).await
+    }
+
+    fn concerns(&self, call: &Call, operation: &str) -> bool {
+        let queue = call.params["QueueUrl"].as_str().unwrap_or_default();
+        call.operation == operation
+            && (call.params["AutoScalingGroupName"] == self.name.as_str()
+                || queue.rsplit('/').next() == Some(&self.name))
+    }
+
+    /// Makes Ready pods on a node; they go at once when they are told to.
+    pub async fn make_pods(&self, node: &TestNode, count: usize, options: PodOptions) -> Vec<Pod> {
+        cluster::make_pods(&self.client, &self.namespace, &node.name, count, &options)
+            .await
+            .unwrap()
+    }
+
+    pub async fn await_gone(&self, pods: &[Pod]) {
+        within(cluster::await_pods_gone(
+            &self.client,
+            &self.namespace,
+            pods,
+        ))
+        .await;
+    }
+
+    /// What the operator has asked of the API server and what fits.
+    pub fn requests(&self, fits: impl Fn(&AuditEntry) -> bool) -> Vec<AuditEntry> {
+        let entries = self.world.control_plane.audit_log().unwrap().entries();
+        let ours = entries
+            .unwrap()
+            .into_iter()
+            .filter(|e| e.user == operator::USER);
+        ours.filter(fits).collect()
+    }
+
+    /// The operator's evictions in the corner's namespace, refused ones too.
+    pub fn evictions(&self) -> Vec<AuditEntry> {
+        self.requests(|e| e.namespace == self.namespace && e.subresource == "eviction")
+    }
+
+    /// The operator's deletions of pods in the corner's namespace, refused ones too.
+    pub fn deletions(&self) -> Vec<AuditEntry> {
+        self.requests(|e| {
+            e.namespace == self.namespace && e.resource == "pods" && e.verb == "delete"
+        })
+    }
+
+    /// The incident of that name, if there is one.
+    pub async fn incident(&self, name: &str) -> Option<NodeTermination> {
+        let api = Api::<NodeTermination>::all(self.client.clone());
+        api.get_opt(name).await.unwrap()
     }
 
     /// Waits until the incident of that name is as it should be.
@@ -162,34 +275,40 @@ impl Corner {
     }
 }
 
-/// The incident's status.
-pub fn status(incident: &NodeTermination) -> NodeTerminationStatus {
-    incident.status.clone().unwrap_or_default()
+/// Drains another node from notice to release: all that was to happen before has had its time.
+pub async fn something_else_is_drained() {
+    let corner = Corner::new("marker", 1, json!({})).await;
+    let pods = corner
+        .make_pods(&corner.nodes[0], 1, PodOptions::default())
+        .await;
+    corner.interrupt(&corner.nodes[0]);
+    corner.await_gone(&pods).await;
+    corner
+        .await_phase(&corner.nodes[0].instance_id, Phase::Released)
+        .await;
 }
 
-/// Whether the node is closed to new pods.
-pub fn is_cordoned(node: &Node) -> bool {
-    node.spec
-        .as_ref()
-        .is_some_and(|s| s.unschedulable == Some(true))
-}
-
-/// Whether the node carries nothing of ours.
-pub fn is_untouched(node: &Node) -> bool {
-    let ours = |key: &str| key.starts_with("nodetermination.dev/");
-    let spec = node.spec.clone().unwrap_or_default();
-    !is_cordoned(node)
-        && !spec.taints.unwrap_or_default().iter().any(|t| ours(&t.key))
-        && !node.annotations().keys().any(|k| ours(k))
-}
-
-/// What comes within two minutes: a spot notice has no more. If it does not, the operator's log tells why.
+/// What comes within two minutes: a spot notice has no more. If it does not, the operator's log and what it last
+/// asked of the API server tell why.
 pub async fn within<T: Debug>(what: impl Future<Output = anyhow::Result<T>>) -> T {
-    match tokio::time::timeout(Duration::from_mins(2), what).await {
+    match tokio::time::timeout(PATIENCE, what).await {
         Ok(result) => result.unwrap(),
         Err(elapsed) => panic!(
-            "it did not happen within two minutes ({elapsed}); the operator said:\n{}",
-            world().await.operator.process().tail()
+            "it did not happen within two minutes ({elapsed})\n{}",
+            trace().await
         ),
     }
+}
+
+async fn trace() -> String {
+    let world = world().await;
+    let entries = world.control_plane.audit_log().unwrap().entries().unwrap();
+    let asked = entries
+        .iter()
+        .filter(|e| e.user == operator::USER && e.resource != "leases");
+    let asked = asked.map(|e| format!("{} {} {}", e.verb, e.status_code, e.request_uri));
+    let asked: Vec<String> = asked.collect();
+    let last = asked[asked.len().saturating_sub(40)..].join("\n");
+    let log = world.operator.process().tail();
+    format!("it had asked:\n{last}\nit said:\n{log}")
 }

@@ -43,8 +43,8 @@ async fn carry_out(
         Effect::Cordon {
             patch,
             add_finalizer,
-        } => cordon(object, view, &patch, add_finalizer, context).await?,
-        Effect::Open { patch } => nodes::patch(&context.clients.control, node, &patch).await?,
+        } => cordon(object, &patch, add_finalizer, context).await?,
+        Effect::Open { patch } => patch_node(object, &patch, context).await?,
         Effect::AddFinalizer => add_finalizer(object, context).await?,
         Effect::OpenView { deadline } => context.views.open(node, uid, deadline),
         Effect::CloseView => context.views.close(uid),
@@ -65,19 +65,11 @@ async fn carry_out(
 /// The cordon, and beside it the finalizer: neither waits for the other.
 async fn cordon(
     object: &NodeTermination,
-    view: &View<'_>,
     patch: &Value,
     finalize: bool,
     context: &Context,
 ) -> Result<(), cluster::Error> {
-    let seen = view.machine.node().map(|n| n.resource_version.clone());
-    if context.memories.with(object, |m| m.cordoned_from == seen) {
-        // It was patched from this very version; the watch is about to show it.
-        return Ok(());
-    }
     let turn = context.gate.cordon().await;
-    let control = &context.clients.control;
-    let close = nodes::patch(control, &object.spec.node_name, patch);
     let finalized = async {
         if finalize {
             add_finalizer(object, context).await
@@ -85,15 +77,15 @@ async fn cordon(
             Ok(())
         }
     };
-    let (closed, finalized) = tokio::join!(close, finalized);
+    let (closed, finalized) = tokio::join!(patch_node(object, patch, context), finalized);
     drop(turn);
     if closed.is_ok() {
         context.timeline.reached(&object.name_any(), "cordoned");
-        context.memories.with(object, |m| m.cordoned_from = seen);
     }
     closed.and(finalized)
 }
 
+/// Adds the finalizer, once for each version of the object that is seen.
 async fn add_finalizer(object: &NodeTermination, context: &Context) -> Result<(), cluster::Error> {
     let seen = object.resource_version();
     if context.memories.with(object, |m| m.finalized_from == seen) {
@@ -101,6 +93,23 @@ async fn add_finalizer(object: &NodeTermination, context: &Context) -> Result<()
     }
     status::add_finalizer(&context.clients.control, object).await?;
     context.memories.with(object, |m| m.finalized_from = seen);
+    Ok(())
+}
+
+/// Patches the node, once for each version of it that is seen: the next one is on its way.
+async fn patch_node(
+    object: &NodeTermination,
+    patch: &Value,
+    context: &Context,
+) -> Result<(), cluster::Error> {
+    let seen = patch["metadata"]["resourceVersion"]
+        .as_str()
+        .map(str::to_owned);
+    if seen.is_some() && context.memories.with(object, |m| m.patched_from == seen) {
+        return Ok(());
+    }
+    nodes::patch(&context.clients.control, &object.spec.node_name, patch).await?;
+    context.memories.with(object, |m| m.patched_from = seen);
     Ok(())
 }
 

@@ -23,9 +23,7 @@ pub(super) struct Memory {
     pub progress_wait: Option<Duration>,
     /// UIDs of the pods that were to leave, as far as this process has seen.
     pub seen: BTreeSet<String>,
-    /// The versions of node and object that were patched last: until the watch shows newer ones, it is done.
-    pub cordoned_from: Option<String>,
-    /// See `cordoned_from`.
+    /// The object's resource version that our finalizer was added to: while the store still shows that one, it is done.
     pub finalized_from: Option<String>,
     /// When a pass first ran.
     pub since: Option<Instant>,
@@ -33,6 +31,9 @@ pub(super) struct Memory {
     pub gone_before: Option<u32>,
     /// Time-outs of the lifecycle hooks, by signal ID, and when they were asked for.
     pub hooks: BTreeMap<String, (Instant, HookTimeout)>,
+    /// The node's resource version that our last patch of it went by. While the store still shows that one, the same
+    /// patch would only be refused.
+    pub patched_from: Option<String>,
     /// Passes that failed in a row.
     pub failures: u32,
 }

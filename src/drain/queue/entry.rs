@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::gates::{Gates, Guard};
 use crate::api::termination::BlockReason;
 use crate::drain::answer::Answer;
-use crate::drain::budget::{self, BudgetId, Gate};
+use crate::drain::budget::{self, BudgetId, Gate, Permit};
 use crate::drain::plan::Candidate;
 use crate::drain::pod::Pod;
 use crate::drain::select::Tier;
@@ -60,7 +60,7 @@ pub struct Order {
     /// Set the `DisruptionTarget` condition first, so that a Job does not count the deletion as its own failure.
     pub mark_disruption: bool,
     /// The permit that it holds until it is answered.
-    pub permit: Option<BudgetId>,
+    pub permit: Option<Permit>,
 }
 
 /// Why a pod can not leave yet.
@@ -255,11 +255,11 @@ impl Entry {
         let permit = match (&self.guard, verb) {
             (Guard::Budget(id), Verb::Evict) if self.needs_permit(gates, id) => {
                 let probing = self.probe_at.take().is_some_and(|at| now >= at);
-                let permitted = gates.take(id);
-                if !permitted && !probing {
+                let permit = gates.take(id);
+                if permit.is_none() && !probing {
                     return None;
                 }
-                permitted.then(|| id.clone())
+                permit
             }
             _ => None,
         };

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::entry::Key;
 use crate::drain::answer::Answer;
-use crate::drain::budget::{Budget, BudgetId, Gate};
+use crate::drain::budget::{Budget, BudgetId, Gate, Permit};
 use crate::drain::pod::Pod;
 
 /// Which budgets stand before a pod.
@@ -51,24 +51,19 @@ impl Gates {
         self.namespaces.get_mut(&id.namespace)?.get_mut(&id.name)
     }
 
-    /// Takes a permit, if there is one. A budget that is not known any more needs none.
-    pub(super) fn take(&mut self, id: &BudgetId) -> bool {
-        let Some(gate) = self.get_mut(id) else {
-            return true;
-        };
-        let room = gate.permits() > 0;
-        if room {
-            gate.send();
-        }
-        room
+    /// Takes a permit, if there is one.
+    pub(super) fn take(&mut self, id: &BudgetId) -> Option<Permit> {
+        let gate = self.get_mut(id)?;
+        (gate.permits() > 0).then(|| gate.send())
     }
 
     /// An eviction under this budget was answered; these wait for what it may have freed.
-    pub(super) fn give_back(&mut self, id: &BudgetId, answer: &Answer) -> Vec<String> {
+    pub(super) fn give_back(&mut self, permit: &Permit, answer: &Answer) -> Vec<String> {
+        let id = &permit.budget;
         let Some(gate) = self.get_mut(id) else {
             return Vec::new();
         };
-        gate.answered(answer);
+        gate.answered(permit, answer);
         let permits = usize::try_from(gate.permits()).unwrap_or_default();
         self.first_waiting(id, permits)
     }

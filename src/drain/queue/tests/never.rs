@@ -79,6 +79,8 @@ struct World {
     accepted: HashMap<String, i64>,
     /// Allowed at the last event, and accepted since.
     budgets: HashMap<BudgetId, (i32, i32)>,
+    /// Events of each budget since it was made.
+    events: HashMap<BudgetId, u64>,
 }
 
 const BUDGETS: [&str; 2] = ["web", "all"];
@@ -122,6 +124,8 @@ impl World {
             }
             Step::Budget { name, allowed } => {
                 self.budgets.insert(id(name), (allowed, 0));
+                let events = self.events.entry(id(name));
+                events.and_modify(|e| *e += 1).or_default();
                 self.queue
                     .budget_changed(budget_of(BUDGETS[name], allowed, 2, "x"), now);
             }
@@ -129,6 +133,7 @@ impl World {
             Step::Delete { name } if self.holds_permit(&id(name)) => {}
             Step::Delete { name } => {
                 self.budgets.remove(&id(name));
+                self.events.remove(&id(name));
                 self.queue.budget_deleted(&id(name), now);
             }
             Step::Answer { which, answer } => self.answer(which, &answer),
@@ -137,7 +142,9 @@ impl World {
     }
 
     fn holds_permit(&self, id: &BudgetId) -> bool {
-        self.in_flight.iter().any(|o| o.permit.as_ref() == Some(id))
+        self.in_flight
+            .iter()
+            .any(|o| o.permit.as_ref().is_some_and(|p| &p.budget == id))
     }
 
     fn answer(&mut self, which: usize, answer: &Answer) {
@@ -150,10 +157,9 @@ impl World {
             if offered {
                 self.accepted.insert(order.pod.uid.clone(), self.now);
             }
-            if let Some((_, unseen)) = order
-                .permit
-                .as_ref()
-                .and_then(|id| self.budgets.get_mut(id))
+            if let Some(permit) = &order.permit
+                && let Some((_, unseen)) = self.budgets.get_mut(&permit.budget)
+                && self.events.get(&permit.budget) == Some(&permit.events)
             {
                 *unseen += 1;
             }
@@ -201,11 +207,11 @@ impl World {
             !multiple || forced || order.verb == Verb::Delete,
             "two budgets guard {uid}"
         );
-        if let Some(id) = &order.permit {
+        if let Some(id) = order.permit.as_ref().map(|p| &p.budget) {
             let in_flight = self
                 .in_flight
                 .iter()
-                .filter(|o| o.permit.as_ref() == Some(id))
+                .filter(|o| o.permit.as_ref().is_some_and(|p| &p.budget == id))
                 .count();
             let (allowed, unseen) = self.budgets[id];
             let in_flight = i32::try_from(in_flight).unwrap() + 1;

@@ -79,6 +79,8 @@ pub struct Fault {
     pub operation: String,
     /// Only calls about the queue of this name; `None` for all calls.
     pub queue: Option<String>,
+    /// Only calls about the Auto Scaling group of this name; `None` for all calls.
+    pub group: Option<String>,
     /// What goes wrong.
     pub kind: FaultKind,
     /// How many calls it strikes; `None` for all, until its guard is dropped.
@@ -92,6 +94,7 @@ impl Fault {
         Self {
             operation: operation.into(),
             queue: None,
+            group: None,
             kind,
             times: None,
         }
@@ -108,6 +111,13 @@ impl Fault {
     #[must_use]
     pub fn on_queue(mut self, name: &str) -> Self {
         self.queue = Some(name.into());
+        self
+    }
+
+    /// Limits it to calls about one Auto Scaling group.
+    #[must_use]
+    pub fn on_group(mut self, name: &str) -> Self {
+        self.group = Some(name.into());
         self
     }
 }
@@ -148,6 +158,10 @@ impl Faults {
                     .queue
                     .as_ref()
                     .is_none_or(|queue| asked.concerns_queue(queue))
+                && fault
+                    .group
+                    .as_ref()
+                    .is_none_or(|group| asked.params["AutoScalingGroupName"] == group.as_str())
                 && fault.times.is_none_or(|times| *struck < times);
             here.then(|| {
                 *struck += 1;

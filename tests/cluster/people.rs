@@ -1,0 +1,150 @@
+//! People at work beside the operator: they edit, hold, cancel, delete and uncordon.
+
+use k8s_openapi::api::core::v1::Node;
+use kube::api::DeleteParams;
+use kube::{Api, ResourceExt};
+use node_termination_operator::api::policy::TerminationPolicy;
+use node_termination_operator::api::termination::{NodeTermination, Outcome, Phase};
+use serde_json::{Value, json};
+use testbed::cluster::{PodOptions, TestNode, await_object, delete_node};
+
+use crate::budgets::{await_blocked, keep, keep_only};
+use crate::scene::{
+    Corner, is_cordoned, is_untouched, patch, something_else_is_drained, status, within,
+};
+
+/// A corner whose node drains and can not go on: its two pods have a budget that never lets them go.
+async fn stalled(name: &str, node: Value) -> Corner {
+    let corner = Corner::new(name, 1, json!({})).await;
+    patch::<Node>(&corner.client, &corner.nodes[0].name, node).await;
+    let web = PodOptions::default().label("app", "web");
+    corner.make_pods(&corner.nodes[0], 2, web).await;
+    keep(&corner, "pdb", 2).await;
+    corner.interrupt(&corner.nodes[0]);
+    await_blocked(&corner, &corner.nodes[0], 2).await;
+    corner
+}
+
+async fn switch(corner: &Corner, node: &TestNode, switch: Value) {
+    let spec = json!({"spec": switch});
+    patch::<NodeTermination>(&corner.client, &node.instance_id, spec).await;
+}
+
+async fn delete_incident(corner: &Corner, name: &str) {
+    let api = Api::<NodeTermination>::all(corner.client.clone());
+    api.delete(name, &DeleteParams::default()).await.unwrap();
+    within(await_object(api, name, |i| i.is_none())).await;
+}
+
+/// What people see of a node: its spec and its labels.
+fn face(node: &Node) -> Value {
+    let mut spec = serde_json::to_value(&node.spec).unwrap();
+    for taint in spec["taints"].as_array_mut().into_iter().flatten() {
+        taint["timeAdded"] = Value::Null;
+    }
+    json!([spec, node.labels()])
+}
+
+#[tokio::test]
+async fn a_policy_that_is_edited_and_deleted_meanwhile_changes_nothing_for_an_open_incident() {
+    let corner = stalled("edited", json!({})).await;
+    let node = &corner.nodes[0];
+    corner
+        .change_policy(json!({"drain": {"disruptionBudgets": "Ignore"}, "mode": "Observe"}))
+        .await;
+    corner.await_polling().await;
+    let policies = Api::<TerminationPolicy>::all(corner.client.clone());
+    policies
+        .delete(&corner.name, &DeleteParams::default())
+        .await
+        .unwrap();
+    within(await_object(policies, &corner.name, |p| p.is_none())).await;
+    something_else_is_drained().await;
+    assert!(corner.evictions().is_empty() && corner.deletions().is_empty());
+    keep_only(&corner, "pdb", 0).await;
+    let incident = corner.await_phase(&node.instance_id, Phase::Released).await;
+    assert_eq!(status(&incident).outcome, Some(Outcome::Drained));
+    assert_eq!(status(&incident).policy.unwrap().generation, 1);
+    assert_eq!(corner.evictions().len(), 2);
+    assert!(corner.deletions().is_empty());
+}
+
+#[tokio::test]
+async fn canceling_gives_the_node_back_as_it_was_and_the_record_stays() {
+    let theirs = json!({"key": "theirs", "value": "yes", "effect": "NoSchedule"});
+    let corner = Corner::new("cancel", 1, json!({})).await;
+    let node = &corner.nodes[0];
+    let spec = json!({"spec": {"unschedulable": true, "taints": [theirs]}});
+    patch::<Node>(&corner.client, &node.name, spec).await;
+    let before = corner
+        .await_node(node, |n| {
+            let taints = n.spec.as_ref().and_then(|s| s.taints.as_ref());
+            taints.is_some_and(|t| t.len() == 2)
+        })
+        .await;
+    let web = PodOptions::default().label("app", "web");
+    corner.make_pods(node, 2, web).await;
+    keep(&corner, "pdb", 2).await;
+    corner.interrupt(node);
+    await_blocked(&corner, node, 2).await;
+    switch(&corner, node, json!({"cancel": true})).await;
+    corner.await_phase(&node.instance_id, Phase::Canceled).await;
+    let ours = |key: &String| key.starts_with("nodetermination.dev/");
+    let after = corner
+        .await_node(node, |n| !n.annotations().keys().any(ours))
+        .await;
+    assert_eq!(face(&after), face(&before));
+    keep_only(&corner, "pdb", 0).await;
+    something_else_is_drained().await;
+    let incident = corner.incident(&node.instance_id).await.unwrap();
+    assert_eq!(status(&incident).outcome, Some(Outcome::Canceled));
+    assert!(corner.evictions().is_empty());
+}
+
+#[tokio::test]
+async fn deleting_an_open_incident_undoes_it_and_deleting_a_finished_one_just_deletes_it() {
+    let corner = stalled("deleted", json!({})).await;
+    let node = &corner.nodes[0];
+    delete_incident(&corner, &node.instance_id).await;
+    corner.await_node(node, is_untouched).await;
+    keep_only(&corner, "pdb", 0).await;
+    something_else_is_drained().await;
+    assert!(corner.evictions().is_empty(), "nothing goes on");
+    assert!(corner.incident(&node.instance_id).await.is_none());
+
+    corner.interrupt(node);
+    corner.await_phase(&node.instance_id, Phase::Released).await;
+    delete_node(&corner.client, &node.name).await.unwrap();
+    corner
+        .await_phase(&node.instance_id, Phase::Completed)
+        .await;
+    delete_incident(&corner, &node.instance_id).await;
+}
+
+#[tokio::test]
+async fn a_held_incident_stands_still_and_goes_on_when_it_is_let_go() {
+    let corner = stalled("held", json!({})).await;
+    let node = &corner.nodes[0];
+    switch(&corner, node, json!({"hold": true})).await;
+    corner.await_phase(&node.instance_id, Phase::Waiting).await;
+    keep_only(&corner, "pdb", 0).await;
+    something_else_is_drained().await;
+    assert!(corner.evictions().is_empty());
+    switch(&corner, node, json!({"hold": false})).await;
+    let incident = corner.await_phase(&node.instance_id, Phase::Released).await;
+    assert_eq!(status(&incident).outcome, Some(Outcome::Drained));
+    assert_eq!(corner.evictions().len(), 2);
+}
+
+#[tokio::test]
+async fn a_node_that_somebody_uncordons_during_its_drain_is_cordoned_again() {
+    let corner = stalled("uncordoned", json!({})).await;
+    let node = &corner.nodes[0];
+    let spec = json!({"spec": {"unschedulable": null, "taints": null}});
+    let opened = patch::<Node>(&corner.client, &node.name, spec).await;
+    assert!(!is_cordoned(&opened));
+    corner.await_node(node, is_cordoned).await;
+    // Its undo still knows what was ours.
+    switch(&corner, node, json!({"cancel": true})).await;
+    corner.await_node(node, is_untouched).await;
+}
