@@ -7,7 +7,7 @@ check:
 test *args:
     cargo test {{args}}
 
-# The binary against a real API server and the AWS stand-in.
+# The SQS script, which the stand-in passes too, against an implementation that is not ours.
 conformance:
     tests/testbed/conformance.sh
 

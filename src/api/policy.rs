@@ -106,7 +106,7 @@ pub struct Source {
         regex(pattern = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
     )]
     pub name: String,
-    /// An SQS queue that EventBridge rules, Auto Scaling or SNS deliver to.
+    /// An SQS queue that EventBridge rules deliver to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sqs: Option<SqsSource>,
     /// The metadata service of each node's own instance, read by the agent on that node.

@@ -1,6 +1,5 @@
 //! Writing what we know onto our own objects: status, finalizer, deletion.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::core::PartialObjectMeta;
 use kube::{Api, Client, Resource, ResourceExt};
@@ -143,10 +142,4 @@ pub async fn exists(client: &Client, name: &str) -> Result<bool, Error> {
     call("get record", api.get_metadata_opt(name))
         .await
         .map(|found| found.is_some())
-}
-
-/// Cuts a time to whole seconds, as it is stored.
-#[must_use]
-pub fn whole_seconds(time: &Time) -> Time {
-    jiff::Timestamp::from_second(time.0.as_second()).map_or_else(|_| time.clone(), Time)
 }

@@ -314,7 +314,10 @@ impl Pass<'_> {
         };
         let plan = plan::plan(pods.pods, &selection, window, self.view.now);
         self.status().pods = Some(pods::count(self.view, pods, &plan));
-        self.status().blocked = pods::blocked(pods, &plan);
+        self.status().blocked = pods::blocked(pods, &plan, self.view.now);
+        if let Some(at) = pods::told_at(pods, self.view.now) {
+            self.wake_at(at);
+        }
         if plan.is_empty() {
             let left = window.end().duration_since(self.view.now);
             if pods.quiet_for >= QUIET || left < QUIET {

@@ -1,10 +1,12 @@
 //! What the record says of the node's pods: counts, and the ten that matter most.
 
+use jiff::{SignedDuration, Timestamp};
+
 use crate::api::Time;
 use crate::api::termination::{BlockReason, BlockedPod, PodsStatus};
 use crate::drain::Plan;
 use crate::drain::plan::Stuck;
-use crate::drain::queue::Work;
+use crate::drain::queue::{Block, Work};
 
 use super::view::{Pods, View};
 
@@ -14,6 +16,21 @@ const BLOCKED_MAX: usize = 10;
 const MESSAGE_MAX: usize = 1024;
 /// The longest name of who blocks, in bytes: the field's maximum is 512.
 const BY_MAX: usize = 512;
+
+/// Waiting for the pods before it in the same budget is no news until it lasts this long.
+const BUDGET_WAIT: SignedDuration = SignedDuration::from_secs(3);
+
+/// Whether the record names the pod as blocked now.
+fn is_told(block: &Block, now: Timestamp) -> bool {
+    block.reason != BlockReason::Budget || now.duration_since(block.since) >= BUDGET_WAIT
+}
+
+/// When the next pod will be named as blocked by time alone.
+pub(super) fn told_at(pods: Pods<'_>, now: Timestamp) -> Option<Timestamp> {
+    let waits = pods.work.iter().filter_map(|w| w.block.as_ref());
+    let untold = waits.filter(|b| !is_told(b, now)).map(|b| b.since).min()?;
+    untold.checked_add(BUDGET_WAIT).ok()
+}
 
 /// The counts, given the plan for the pods that are there.
 pub(super) fn count(view: &View<'_>, pods: Pods<'_>, plan: &Plan) -> PodsStatus {
@@ -33,7 +50,12 @@ pub(super) fn count(view: &View<'_>, pods: Pods<'_>, plan: &Plan) -> PodsStatus 
         evicted: plan.leaving,
         forced: pods.forced.max(recorded.forced),
         gone,
-        blocked: number(pods.work.iter().filter(|w| w.block.is_some()).count()),
+        blocked: number(
+            pods.work
+                .iter()
+                .filter(|w| told(w, view.now).is_some())
+                .count(),
+        ),
         stuck: number(plan.stuck.len()),
         skipped: plan.skipped,
     }
@@ -50,12 +72,12 @@ pub fn gone_before(view: &View<'_>, plan: &Plan) -> u32 {
 }
 
 /// The pods that can not leave yet: stuck ones and those that are forced soonest first.
-pub(super) fn blocked(pods: Pods<'_>, plan: &Plan) -> Vec<BlockedPod> {
+pub(super) fn blocked(pods: Pods<'_>, plan: &Plan, now: Timestamp) -> Vec<BlockedPod> {
     let mut named: Vec<BlockedPod> = plan
         .stuck
         .iter()
         .map(stuck)
-        .chain(pods.work.iter().filter_map(refused))
+        .chain(pods.work.iter().filter_map(|w| refused(w, now)))
         .collect();
     named.sort_by(|a, b| {
         (a.force_time.is_none(), &a.force_time, &a.pod).cmp(&(
@@ -88,8 +110,12 @@ fn stuck(stuck: &Stuck) -> BlockedPod {
     }
 }
 
-fn refused(work: &Work) -> Option<BlockedPod> {
-    let block = work.block.as_ref()?;
+fn told(work: &Work, now: Timestamp) -> Option<&Block> {
+    work.block.as_ref().filter(|b| is_told(b, now))
+}
+
+fn refused(work: &Work, now: Timestamp) -> Option<BlockedPod> {
+    let block = told(work, now)?;
     Some(BlockedPod {
         pod: work.pod.clone(),
         uid: work.uid.clone(),
