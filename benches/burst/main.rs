@@ -21,6 +21,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use clap::Parser;
+use k8s_openapi::api::core::v1::Node;
+use kube::Api;
+use kube::api::{DeleteParams, ListParams};
 use testbed::cluster::{self, PodOptions, TestNode, make_nodes, make_pods, map};
 use testbed::{ControlPlane, aws::Aws, operator};
 
@@ -80,11 +83,13 @@ async fn main() {
     for name in ["raw", "ours", "ours again", "raw again"] {
         eprintln!("{name}: {} nodes with {} pods", options.nodes, options.pods);
         let stage = set(&control_plane, &options, rounds.len()).await;
-        rounds.push(if name.starts_with("raw") {
+        let round = if name.starts_with("raw") {
             raw::run(name, &control_plane, &stage).await
         } else {
             ours::run(name, &control_plane, &aws, &stage).await
-        });
+        };
+        stage.clear(&control_plane).await;
+        rounds.push(round);
     }
     print(&options, &rounds);
 }
@@ -112,6 +117,18 @@ async fn set(control_plane: &ControlPlane, options: &Options, number: usize) -> 
         namespace,
         nodes,
         pods: options.nodes * options.pods,
+    }
+}
+
+impl Stage {
+    /// Takes the nodes away: what a round has left on them must not cost the next one.
+    async fn clear(&self, control_plane: &ControlPlane) {
+        let nodes: Api<Node> = Api::all(control_plane.client().await.unwrap());
+        let ours = ListParams::default().labels(&format!("{ROUND}={}", self.name));
+        nodes
+            .delete_collection(&DeleteParams::default(), &ours)
+            .await
+            .unwrap();
     }
 }
 
