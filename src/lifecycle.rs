@@ -12,6 +12,7 @@ pub mod action;
 pub mod decide;
 pub mod effect;
 pub mod hooks;
+mod news;
 mod pods;
 mod say;
 #[cfg(test)]
@@ -20,6 +21,7 @@ pub mod view;
 
 pub use decide::{Decision, decide};
 pub use effect::{Effect, Outcome};
+pub use news::happenings;
 pub use pods::gone_before;
-pub use say::{admit, happenings, settle};
+pub use say::{admit, settle};
 pub use view::{HookTimeout, Machine, View};

@@ -1,20 +1,22 @@
 //! One pass: the steps of an incident in order. The first that is not done ends the pass.
 
+mod drain;
+mod release;
+
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
-use super::effect::{Effect, LifecycleResult};
+use super::action;
+use super::effect::Effect;
 use super::hooks::{self, Grid};
-use super::view::{HookTimeout, Machine, Pods, View};
-use super::{action, pods};
+use super::view::{HookTimeout, Machine, View};
 use crate::api::Time;
-use crate::api::policy::{Action, Heartbeat, OnDrainFailure};
+use crate::api::policy::Action;
 use crate::api::termination::{
     EffectivePolicy, FINALIZER, LifecycleActionState, LifecycleActionStatus, NodeTerminationStatus,
     Outcome, Phase, Signal, SignalStatus,
 };
-use crate::drain::select::Selection;
-use crate::drain::{Window, cordon, plan};
+use crate::drain::cordon;
 
 /// After our work is done the incident stays open this long for what follows it (`shutting-down` after a spot
 /// notice), unless the Node goes before.
@@ -190,50 +192,6 @@ impl Pass<'_> {
             .map(Time);
     }
 
-    /// Heartbeats that are due, from the record until the release; also on hold.
-    fn heartbeats(&mut self, policy: &EffectivePolicy) {
-        let Some(heartbeat) = &policy.lifecycle.heartbeat else {
-            return;
-        };
-        for index in 0..self.decision.status.lifecycle_actions.len() {
-            let action = self.decision.status.lifecycle_actions[index].clone();
-            if action.state != LifecycleActionState::Pending {
-                continue;
-            }
-            let Some(signal) = self.signals.iter().find(|s| s.id == action.signal_id) else {
-                continue;
-            };
-            let next = self.next_heartbeat(&action, signal, heartbeat);
-            if next.is_some_and(|at| at <= self.view.now) {
-                self.decision.effects.push(Effect::Heartbeat {
-                    signal_id: signal.id.clone(),
-                });
-            } else if let Some(at) = next {
-                self.wake_at(at);
-            }
-            self.decision.status.lifecycle_actions[index].next_heartbeat_time = next.map(Time);
-        }
-    }
-
-    /// The next heartbeat: as recorded, unless the hook turned out to need them sooner, or their time is over.
-    fn next_heartbeat(
-        &self,
-        action: &LifecycleActionStatus,
-        signal: &Signal,
-        heartbeat: &Heartbeat,
-    ) -> Option<Timestamp> {
-        let grid = Grid::new(heartbeat, timeout_of(self.view.hooks.get(&signal.id)));
-        let notice = signal.notice_time.0;
-        let recorded = action.next_heartbeat_time.as_ref()?.0;
-        let sooner = if grid.shortened {
-            grid.after(notice, self.view.now)
-        } else {
-            None
-        };
-        let next = sooner.map_or(recorded, |s| s.min(recorded));
-        (!grid.is_over(notice, self.view.now)).then_some(next)
-    }
-
     /// Frozen by hand: nothing further is evicted or completed.
     fn hold(&mut self, policy: &EffectivePolicy) {
         if policy.lifecycle.heartbeat.is_some() {
@@ -271,157 +229,6 @@ impl Pass<'_> {
         true
     }
 
-    /// Moves the pods away. `true`: that is over, one way or another.
-    fn drain(&mut self, policy: &EffectivePolicy) -> bool {
-        let ended = matches!(
-            self.status().outcome,
-            Some(Outcome::DrainIncomplete | Outcome::NodeGone)
-        );
-        if ended || self.status().drained_at.is_some() {
-            return true;
-        }
-        if self.view.machine.node().is_none() {
-            return self.end_drain(Outcome::NodeGone);
-        }
-        self.status().phase = Some(Phase::Draining);
-        self.status().released_at = None;
-        let window = self.window(policy);
-        self.decision.effects.push(Effect::OpenView {
-            deadline: window.deadline,
-        });
-        let unread = self.read_hooks();
-        if window.over() > self.view.now {
-            self.wake_at(window.over());
-        }
-        match self.view.pods {
-            _ if unread => false,
-            None => self.is_over(policy, window) && self.end_drain(Outcome::DrainIncomplete),
-            Some(pods) => self.move_pods(policy, window, pods),
-        }
-    }
-
-    fn move_pods(&mut self, policy: &EffectivePolicy, window: Window, pods: Pods<'_>) -> bool {
-        let selection = Selection {
-            drain: &policy.drain,
-            cordon: &policy.cordon,
-            skip: policy
-                .drain
-                .skip_pod_selector
-                .clone()
-                .and_then(|s| s.try_into().ok()),
-            cordoned_at: self.status().cordoned_at.as_ref().map(|t| t.0),
-            own_pod: self.view.own_pod,
-        };
-        let plan = plan::plan(pods.pods, &selection, window, self.view.now);
-        self.status().pods = Some(pods::count(self.view, pods, &plan));
-        self.status().blocked = pods::blocked(pods, &plan, self.view.now);
-        if let Some(at) = pods::told_at(pods, self.view.now) {
-            self.wake_at(at);
-        }
-        if plan.is_empty() {
-            let left = window.end().duration_since(self.view.now);
-            if pods.quiet_for >= QUIET || left < QUIET {
-                let now = self.now();
-                self.status().drained_at = Some(now);
-                return self.end_drain(Outcome::Drained);
-            }
-            self.wake_at(later(
-                self.view.now,
-                QUIET.checked_sub(pods.quiet_for).unwrap_or(QUIET),
-            ));
-        }
-        if self.is_over(policy, window) {
-            return self.end_drain(Outcome::DrainIncomplete);
-        }
-        if let Some(at) = plan.wake {
-            self.wake_at(at);
-        }
-        self.decision.effects.push(Effect::Offer(plan));
-        false
-    }
-
-    fn end_drain(&mut self, outcome: Outcome) -> bool {
-        self.decision
-            .effects
-            .retain(|e| !matches!(e, Effect::OpenView { .. }));
-        self.decision
-            .effects
-            .extend([Effect::Withdraw, Effect::CloseView]);
-        self.status().outcome = Some(outcome);
-        if outcome != Outcome::DrainIncomplete {
-            self.status().blocked.clear();
-        }
-        true
-    }
-
-    /// The drain's time is up. Under Wait it is not before the last lifecycle action has timed out by itself.
-    fn is_over(&mut self, policy: &EffectivePolicy, window: Window) -> bool {
-        if self.view.now < window.over() {
-            return false;
-        }
-        if policy.lifecycle.on_drain_failure != OnDrainFailure::Wait {
-            return true;
-        }
-        let pending = |s: &&Signal, status: &NodeTerminationStatus| {
-            status
-                .lifecycle_actions
-                .iter()
-                .any(|a| a.signal_id == s.id && !a.state.is_over())
-        };
-        let status = self.decision.status.clone();
-        let last = self
-            .signals
-            .iter()
-            .filter(|s| pending(s, &status))
-            .map(|s| {
-                hooks::deadline(
-                    s,
-                    self.view.hooks.get(&s.id),
-                    &policy.drain,
-                    &policy.lifecycle,
-                )
-            })
-            .max();
-        match last {
-            Some(last) if self.view.now < last => {
-                self.wake_at(last);
-                false
-            }
-            _ => true,
-        }
-    }
-
-    fn window(&mut self, policy: &EffectivePolicy) -> Window {
-        let now = self.now();
-        let status = self.status();
-        let start = status.started_at.clone().unwrap_or_else(|| now.clone()).0;
-        let deadline = status.deadline.clone().unwrap_or(now).0;
-        Window {
-            start,
-            deadline,
-            margin: SignedDuration::from_secs(i64::from(policy.drain.deadline_margin_seconds)),
-        }
-    }
-
-    /// Asks for the time-outs of hooks that nobody has asked for: a drain must not cut graces by a guess.
-    fn read_hooks(&mut self) -> bool {
-        let pending = &self.decision.status.lifecycle_actions;
-        let unread: Vec<Effect> = pending
-            .iter()
-            .filter(|a| !a.state.is_over() && !self.view.hooks.contains_key(&a.signal_id))
-            .map(|a| Effect::ReadHook {
-                signal_id: a.signal_id.clone(),
-            })
-            .collect();
-        let any = !unread.is_empty();
-        self.decision.effects.extend(unread);
-        if any {
-            // Nothing else tells that they have been read.
-            self.wake_at(self.view.now);
-        }
-        any
-    }
-
     fn conclude(&mut self, action: Action) {
         match action {
             Action::Ignore | Action::Observe => self.status().outcome = Some(Outcome::Observed),
@@ -434,73 +241,6 @@ impl Pass<'_> {
                 self.status().outcome.get_or_insert(outcome);
             }
             Action::CordonAndDrain => {}
-        }
-    }
-
-    /// Completes every lifecycle action. `true`: nothing is owed to Auto Scaling any more.
-    fn release(&mut self, policy: &EffectivePolicy) -> bool {
-        let failed = self.status().outcome == Some(Outcome::DrainIncomplete);
-        let pending: Vec<String> = self
-            .status()
-            .lifecycle_actions
-            .iter()
-            .filter(|a| !a.state.is_over())
-            .map(|a| a.signal_id.clone())
-            .collect();
-        if pending.is_empty() {
-            return true;
-        }
-        let result = match (failed, policy.lifecycle.on_drain_failure) {
-            (true, OnDrainFailure::Wait) => {
-                self.leave_actions();
-                return true;
-            }
-            (true, OnDrainFailure::Abandon) => LifecycleResult::Abandon,
-            _ => LifecycleResult::Continue,
-        };
-        self.status().phase = Some(Phase::Releasing);
-        self.status().released_at = None;
-        if policy.lifecycle.completion_delay_seconds > 0 && self.read_hooks() {
-            return false;
-        }
-        let due = self.completion_due(policy);
-        if due > self.view.now {
-            self.wake_at(due);
-            return false;
-        }
-        self.decision.effects.extend(
-            pending
-                .into_iter()
-                .map(|signal_id| Effect::Complete { signal_id, result }),
-        );
-        false
-    }
-
-    fn completion_due(&mut self, policy: &EffectivePolicy) -> Timestamp {
-        let now = self.view.now;
-        let drained = self
-            .status()
-            .drained_at
-            .clone()
-            .or_else(|| self.status().cordoned_at.clone());
-        let delay = SignedDuration::from_secs(i64::from(policy.lifecycle.completion_delay_seconds));
-        let wanted = drained.map_or(now, |t| later(t.0, delay));
-        // A delay must not cost the action itself.
-        let window = self.window(policy);
-        wanted.min(window.over())
-    }
-
-    fn leave_actions(&mut self) {
-        let now = self.now();
-        for action in self
-            .status()
-            .lifecycle_actions
-            .iter_mut()
-            .filter(|a| !a.state.is_over())
-        {
-            action.state = LifecycleActionState::Left;
-            action.next_heartbeat_time = None;
-            action.completed_at = Some(now.clone());
         }
     }
 

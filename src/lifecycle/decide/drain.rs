@@ -1,0 +1,170 @@
+//! The drain's part of a pass: from the open view to its end, one way or another.
+
+use jiff::SignedDuration;
+
+use super::super::effect::Effect;
+use super::super::view::Pods;
+use super::super::{hooks, pods};
+use super::{Pass, QUIET, later};
+use crate::api::policy::OnDrainFailure;
+use crate::api::termination::{EffectivePolicy, NodeTerminationStatus, Outcome, Phase, Signal};
+use crate::drain::select::Selection;
+use crate::drain::{Window, plan};
+
+impl Pass<'_> {
+    /// Moves the pods away. `true`: that is over, one way or another.
+    pub(super) fn drain(&mut self, policy: &EffectivePolicy) -> bool {
+        let ended = matches!(
+            self.status().outcome,
+            Some(Outcome::DrainIncomplete | Outcome::NodeGone)
+        );
+        if ended || self.status().drained_at.is_some() {
+            return true;
+        }
+        if self.view.machine.node().is_none() {
+            return self.end_drain(Outcome::NodeGone);
+        }
+        self.status().phase = Some(Phase::Draining);
+        self.status().released_at = None;
+        let window = self.window(policy);
+        self.decision.effects.push(Effect::OpenView {
+            deadline: window.deadline,
+        });
+        let unread = self.read_hooks();
+        if window.over() > self.view.now {
+            self.wake_at(window.over());
+        }
+        match self.view.pods {
+            _ if unread => false,
+            None => self.is_over(policy, window) && self.end_drain(Outcome::DrainIncomplete),
+            Some(pods) => self.move_pods(policy, window, pods),
+        }
+    }
+
+    pub(super) fn move_pods(
+        &mut self,
+        policy: &EffectivePolicy,
+        window: Window,
+        pods: Pods<'_>,
+    ) -> bool {
+        let selection = Selection {
+            drain: &policy.drain,
+            cordon: &policy.cordon,
+            skip: policy
+                .drain
+                .skip_pod_selector
+                .clone()
+                .and_then(|s| s.try_into().ok()),
+            cordoned_at: self.status().cordoned_at.as_ref().map(|t| t.0),
+            own_pod: self.view.own_pod,
+        };
+        let plan = plan::plan(pods.pods, &selection, window, self.view.now);
+        self.status().pods = Some(pods::count(self.view, pods, &plan));
+        self.status().blocked = pods::blocked(pods, &plan, self.view.now);
+        if let Some(at) = pods::told_at(pods, self.view.now) {
+            self.wake_at(at);
+        }
+        if plan.is_empty() {
+            let left = window.end().duration_since(self.view.now);
+            if pods.quiet_for >= QUIET || left < QUIET {
+                let now = self.now();
+                self.status().drained_at = Some(now);
+                return self.end_drain(Outcome::Drained);
+            }
+            self.wake_at(later(
+                self.view.now,
+                QUIET.checked_sub(pods.quiet_for).unwrap_or(QUIET),
+            ));
+        }
+        if self.is_over(policy, window) {
+            return self.end_drain(Outcome::DrainIncomplete);
+        }
+        if let Some(at) = plan.wake {
+            self.wake_at(at);
+        }
+        self.decision.effects.push(Effect::Offer(plan));
+        false
+    }
+
+    pub(super) fn end_drain(&mut self, outcome: Outcome) -> bool {
+        self.decision
+            .effects
+            .retain(|e| !matches!(e, Effect::OpenView { .. }));
+        self.decision
+            .effects
+            .extend([Effect::Withdraw, Effect::CloseView]);
+        self.status().outcome = Some(outcome);
+        if outcome != Outcome::DrainIncomplete {
+            self.status().blocked.clear();
+        }
+        true
+    }
+
+    /// The drain's time is up. Under Wait it is not before the last lifecycle action has timed out by itself.
+    pub(super) fn is_over(&mut self, policy: &EffectivePolicy, window: Window) -> bool {
+        if self.view.now < window.over() {
+            return false;
+        }
+        if policy.lifecycle.on_drain_failure != OnDrainFailure::Wait {
+            return true;
+        }
+        let pending = |s: &&Signal, status: &NodeTerminationStatus| {
+            status
+                .lifecycle_actions
+                .iter()
+                .any(|a| a.signal_id == s.id && !a.state.is_over())
+        };
+        let status = self.decision.status.clone();
+        let last = self
+            .signals
+            .iter()
+            .filter(|s| pending(s, &status))
+            .map(|s| {
+                hooks::deadline(
+                    s,
+                    self.view.hooks.get(&s.id),
+                    &policy.drain,
+                    &policy.lifecycle,
+                )
+            })
+            .max();
+        match last {
+            Some(last) if self.view.now < last => {
+                self.wake_at(last);
+                false
+            }
+            _ => true,
+        }
+    }
+
+    pub(super) fn window(&mut self, policy: &EffectivePolicy) -> Window {
+        let now = self.now();
+        let status = self.status();
+        let start = status.started_at.clone().unwrap_or_else(|| now.clone()).0;
+        let deadline = status.deadline.clone().unwrap_or(now).0;
+        Window {
+            start,
+            deadline,
+            margin: SignedDuration::from_secs(i64::from(policy.drain.deadline_margin_seconds)),
+        }
+    }
+
+    /// Asks for the time-outs of hooks that nobody has asked for: a drain must not cut graces by a guess.
+    pub(super) fn read_hooks(&mut self) -> bool {
+        let pending = &self.decision.status.lifecycle_actions;
+        let unread: Vec<Effect> = pending
+            .iter()
+            .filter(|a| !a.state.is_over() && !self.view.hooks.contains_key(&a.signal_id))
+            .map(|a| Effect::ReadHook {
+                signal_id: a.signal_id.clone(),
+            })
+            .collect();
+        let any = !unread.is_empty();
+        self.decision.effects.extend(unread);
+        if any {
+            // Nothing else tells that they have been read.
+            self.wake_at(self.view.now);
+        }
+        any
+    }
+}

@@ -1,0 +1,82 @@
+//! What is worth an Event: cordoned, blocked, done, failed.
+
+use super::say::DRAINED;
+use crate::api::condition;
+use crate::api::termination::{NodeTermination, NodeTerminationStatus, Outcome, Phase};
+
+/// Something worth an Event on the object and its node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct News {
+    /// In one CamelCase word.
+    pub reason: &'static str,
+    /// It needs attention.
+    pub warning: bool,
+    /// In a sentence.
+    pub note: String,
+}
+
+/// What is worth an Event, given what the record said before and says now: cordoned, blocked, done, failed.
+#[must_use]
+pub fn happenings(
+    object: &NodeTermination,
+    before: &NodeTerminationStatus,
+    now: &NodeTerminationStatus,
+) -> Vec<News> {
+    let kind = now.reason.unwrap_or_default().as_str();
+    // A hook's time-out is read after the cordon: before, its deadline is a guess.
+    let deadline = now
+        .deadline
+        .as_ref()
+        .filter(|_| now.lifecycle_actions.iter().all(|a| a.state.is_over()))
+        .map_or_else(String::new, |d| format!(", deadline {:.0}", d.0));
+    let mut news = Vec::new();
+    if before.cordoned_at.is_none() && now.cordoned_at.is_some() {
+        news.push(News {
+            reason: "Cordoned",
+            warning: false,
+            note: format!("{kind} of {}{deadline}", object.spec.instance_id),
+        });
+    }
+    if before.blocked.is_empty() && !now.blocked.is_empty() {
+        let note = condition::find(&now.conditions, DRAINED)
+            .map(|c| c.message.clone())
+            .unwrap_or_default();
+        news.push(News {
+            reason: "Blocked",
+            warning: true,
+            note,
+        });
+    }
+    let outcome = now.outcome.map_or("", Outcome::as_str);
+    if before.phase != now.phase {
+        match now.phase {
+            Some(Phase::Released) if now.outcome == Some(Outcome::DrainIncomplete) => {
+                let note = condition::find(&now.conditions, DRAINED)
+                    .map(|c| c.message.clone())
+                    .unwrap_or_default();
+                news.push(News {
+                    reason: "DrainIncomplete",
+                    warning: true,
+                    note,
+                });
+            }
+            Some(Phase::Released) => news.push(News {
+                reason: "Released",
+                warning: false,
+                note: format!("{kind}: {outcome}"),
+            }),
+            Some(Phase::Canceled) => news.push(News {
+                reason: "Canceled",
+                warning: false,
+                note: format!("{kind}: undone"),
+            }),
+            Some(Phase::Failed) if before.phase != Some(Phase::Released) => news.push(News {
+                reason: "Failed",
+                warning: true,
+                note: format!("{kind}: {outcome}"),
+            }),
+            _ => {}
+        }
+    }
+    news
+}
