@@ -24,12 +24,15 @@ const LEASE: &str = "node-termination-operator";
 const METRICS_PREFIX: &str = "node_termination_operator";
 /// Calls in flight get this long after SIGTERM; then the lease is released and the process ends, within five seconds.
 const GRACE: Duration = Duration::from_secs(3);
+/// Rust's own exit code after a panic.
+const PANICKED: i32 = 101;
 /// How long the release of the lease may take.
 const RELEASE: Duration = Duration::from_secs(1);
 
 /// Runs a controller until SIGTERM or SIGINT.
 pub fn controller(options: &Controller) -> anyhow::Result<()> {
     telemetry::init(options.log_format, &options.log_level)?;
+    std::panic::set_hook(Box::new(die));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -38,6 +41,12 @@ pub fn controller(options: &Controller) -> anyhow::Result<()> {
     // A call that hangs must not keep the process.
     runtime.shutdown_timeout(Duration::from_millis(200));
     result
+}
+
+/// A task that panics would leave a process that leads and does not work: it ends, and another replica goes on.
+fn die(panic: &std::panic::PanicHookInfo<'_>) {
+    tracing::error!(%panic, "a defect of the operator: the process ends");
+    std::process::exit(PANICKED);
 }
 
 async fn serve(options: &Controller) -> anyhow::Result<()> {
@@ -84,10 +93,15 @@ async fn serve(options: &Controller) -> anyhow::Result<()> {
 
     let leading = elector.subscribe();
     let resign = CancellationToken::new();
-    let election = tokio::spawn(elector.run(resign.clone()));
-    let work = tokio::spawn(lead_when_elected(parts, leading, stop.clone()));
+    let mut election = tokio::spawn(elector.run(resign.clone()));
+    let mut work = tokio::spawn(lead_when_elected(parts, leading, stop.clone()));
 
-    terminated().await?;
+    tokio::select! {
+        told = terminated() => told?,
+        // The lease must not outlive the work: another replica can do it.
+        ended = &mut work => anyhow::bail!("the controllers ended by themselves: {ended:?}"),
+        ended = &mut election => anyhow::bail!("the election ended by itself: {ended:?}"),
+    }
     tracing::info!("stops");
     stop.cancel();
     if tokio::time::timeout(GRACE, work).await.is_err() {
@@ -151,8 +165,13 @@ async fn lead_when_elected(
 ) {
     while stop.run_until_cancelled(becomes(&mut leading, true)).await == Some(true) {
         let term = stop.child_token();
-        let work = tokio::spawn(controller::lead(parts.clone(), term.clone()));
-        let _ = stop.run_until_cancelled(becomes(&mut leading, false)).await;
+        let mut work = tokio::spawn(controller::lead(parts.clone(), term.clone()));
+        tokio::select! {
+            _ = becomes(&mut leading, false) => {}
+            () = stop.cancelled() => {}
+            // Nobody told it to end.
+            _ = &mut work => return,
+        }
         term.cancel();
         let _ = work.await;
     }

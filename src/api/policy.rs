@@ -1,7 +1,8 @@
 //! `TerminationPolicy`: which nodes, which event sources, and what an interruption means for them.
 
-mod defaults;
+pub(crate) mod defaults;
 mod rank;
+mod selector;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::{CustomResource, KubeSchema};
@@ -50,6 +51,7 @@ use crate::api::Time;
 pub struct TerminationPolicySpec {
     /// The nodes that this policy speaks for. Absent or empty: every node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "selector::schema")]
     pub node_selector: Option<LabelSelector>,
     /// A node has exactly one policy: of all that select it, the one with the highest priority, then the first by name.
     #[serde(default)]
@@ -290,6 +292,7 @@ pub struct Drain {
     pub unmanaged_pods: Hesitation,
     /// Pods to leave alone: they are neither evicted nor waited for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "selector::schema")]
     pub skip_pod_selector: Option<LabelSelector>,
 }
 

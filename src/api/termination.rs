@@ -57,6 +57,7 @@ pub mod refusal {
         .message("finished: no signal can be added to a NodeTermination that is Completed, Canceled or Failed")
 )]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!oldSelf.cancel || self.cancel").message("cancel: it can not be taken back"))]
 #[x_kube(validation = Rule::new("self.nodeName == oldSelf.nodeName && self.nodeUID == oldSelf.nodeUID && self.instanceID == oldSelf.instanceID").message("identity: nodeName, nodeUID and instanceID can not be changed"))]
 pub struct NodeTerminationSpec {
     /// The Node's name.

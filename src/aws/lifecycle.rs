@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_autoscaling::types::LifecycleHook;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::call::{CALL_TIMEOUT, call};
-use super::{Error, Metrics, Operation};
+use super::{Error, Metrics, Operation, Reason};
 
 /// The Auto Scaling groups of one account and region. Clones share the connection and the limit on calls in flight.
 #[derive(Clone, Debug)]
@@ -78,7 +78,7 @@ impl Lifecycle {
             .set_lifecycle_action_token(action.token.clone())
             .instance_id(&action.instance_id);
         let operation = Operation::RecordLifecycleActionHeartbeat;
-        let _permit = self.permits.acquire().await;
+        let _permit = self.permit(operation).await?;
         call(&self.metrics, operation, CALL_TIMEOUT, request.send()).await?;
         Ok(())
     }
@@ -98,9 +98,21 @@ impl Lifecycle {
             .instance_id(&action.instance_id)
             .lifecycle_action_result(result.as_str());
         let operation = Operation::CompleteLifecycleAction;
-        let _permit = self.permits.acquire().await;
+        let _permit = self.permit(operation).await?;
         call(&self.metrics, operation, CALL_TIMEOUT, request.send()).await?;
         Ok(())
+    }
+
+    /// A place among the calls in flight; as long as a call may take is waited for it, and no longer.
+    async fn permit(&self, operation: Operation) -> Result<Option<SemaphorePermit<'_>>, Error> {
+        match tokio::time::timeout(CALL_TIMEOUT, self.permits.acquire()).await {
+            Ok(permit) => Ok(permit.ok()),
+            Err(_) => Err(Error {
+                operation,
+                reason: Reason::TimedOut,
+                message: "too many calls to Auto Scaling are in flight".to_owned(),
+            }),
+        }
     }
 
     /// The hooks of a group: at most 50, in one answer (Auto Scaling quotas).
@@ -110,7 +122,7 @@ impl Lifecycle {
             .describe_lifecycle_hooks()
             .auto_scaling_group_name(group);
         let operation = Operation::DescribeLifecycleHooks;
-        let _permit = self.permits.acquire().await;
+        let _permit = self.permit(operation).await?;
         let answer = call(&self.metrics, operation, CALL_TIMEOUT, request.send()).await?;
         let hooks = answer.lifecycle_hooks.unwrap_or_default();
         Ok(hooks.into_iter().filter_map(Hook::read).collect())

@@ -11,6 +11,9 @@ use super::{CALL_TIMEOUT, FIELD_MANAGER};
 /// How many wait at most: the events of a burst of 1,000 nodes.
 const QUEUE: usize = 2048;
 
+/// The longest note that the API server takes, in bytes (events.k8s.io validation).
+const NOTE_MAX: usize = 1024;
+
 /// Something that happened, for `kubectl describe` and `kubectl get events`.
 #[derive(Clone, Debug)]
 pub struct Happening {
@@ -55,6 +58,11 @@ impl Events {
     }
 }
 
+fn shortened(mut note: String) -> String {
+    note.truncate(note.floor_char_boundary(NOTE_MAX));
+    note
+}
+
 async fn publish(
     recorder: Recorder,
     mut happenings: mpsc::Receiver<Happening>,
@@ -68,7 +76,7 @@ async fn publish(
                 EventType::Normal
             },
             reason: happening.reason.to_owned(),
-            note: Some(happening.note),
+            note: Some(shortened(happening.note)),
             action: happening.action.to_owned(),
             secondary: happening.related,
         };

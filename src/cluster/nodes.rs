@@ -1,6 +1,6 @@
 //! The nodes of the cluster, always at hand: by name, and by EC2 instance.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use kube::api::{Patch, PatchParams};
@@ -181,10 +181,11 @@ impl Index {
 
     fn replace(&mut self) -> Vec<String> {
         let listed = self.listing.take().unwrap_or_default();
+        let names: HashSet<&str> = listed.iter().map(|n| n.name.as_str()).collect();
         let gone: Vec<String> = self
             .by_name
             .keys()
-            .filter(|name| !listed.iter().any(|n| &n.name == *name))
+            .filter(|name| !names.contains(name.as_str()))
             .cloned()
             .collect();
         let mut changed: Vec<String> = gone.iter().filter_map(|name| self.remove(name)).collect();

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use futures::StreamExt;
 use kube::core::{ClusterResourceScope, DeserializeGuard, Resource};
 use kube::runtime::reflector::{ObjectRef, Store, store::Writer};
-use kube::runtime::watcher::{Config, watcher};
+use kube::runtime::watcher::watcher;
 use kube::runtime::{WatchStreamExt, reflector};
 use kube::{Api, Client};
 use serde::de::DeserializeOwned;
 use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::watch::{Patience, always_on};
 use crate::api::policy::{Action, TerminationPolicy};
 use crate::api::termination::{EffectivePolicy, NodeTermination, SignalKind};
 use crate::drain::Node;
@@ -120,8 +121,8 @@ async fn reflect<K>(
         + 'static,
 {
     let kind = K::kind(&()).into_owned();
-    let mut touched = watcher(api, Config::default())
-        .default_backoff()
+    let mut touched = watcher(api, always_on())
+        .backoff(Patience::default())
         .modify(|object| object.meta_mut().managed_fields = None)
         .reflect(writer)
         .touched_objects()

@@ -44,7 +44,8 @@ async fn carry_out(client: &Client, order: &Order) -> Answer {
             &disruption(order),
         )
         .await;
-        if !matches!(marked, Answer::Accepted) {
+        // The mark is a courtesy to the Job: only a pod that is not there any more is not deleted for want of it.
+        if matches!(marked, Answer::NotFound | Answer::Conflict) {
             return marked;
         }
     }

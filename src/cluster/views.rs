@@ -43,6 +43,8 @@ struct Inner {
 }
 
 struct View {
+    node: String,
+    deadline: Timestamp,
     state: Arc<Mutex<State>>,
     _stop: DropGuard,
 }
@@ -92,6 +94,7 @@ impl Views {
         inner
             .queue
             .insert((deadline, uid.to_owned(), node.to_owned()));
+        inner.make_room(deadline);
         self.start_next(&mut inner);
     }
 
@@ -137,14 +140,16 @@ impl Views {
 
     fn start_next(&self, inner: &mut Inner) {
         while inner.open.len() < OPEN_MAX
-            && let Some((_, uid, node)) = inner.queue.pop_first()
+            && let Some((deadline, uid, node)) = inner.queue.pop_first()
         {
             let stop = CancellationToken::new();
             let state = Arc::new(Mutex::new(State::default()));
-            tokio::spawn(self.clone().run(node, state.clone(), stop.clone()));
+            tokio::spawn(self.clone().run(node.clone(), state.clone(), stop.clone()));
             inner.open.insert(
                 uid,
                 View {
+                    node,
+                    deadline,
                     state,
                     _stop: stop.drop_guard(),
                 },
@@ -180,6 +185,25 @@ impl Views {
         )
         .await;
         drop(turn);
+    }
+}
+
+impl Inner {
+    /// Closes the least urgent view, if all are taken and this one is more urgent; it waits for its turn again.
+    fn make_room(&mut self, deadline: Timestamp) {
+        if self.open.len() < OPEN_MAX {
+            return;
+        }
+        let last = self.open.iter().max_by_key(|(_, view)| view.deadline);
+        let Some(uid) = last
+            .filter(|(_, v)| v.deadline > deadline)
+            .map(|(uid, _)| uid.clone())
+        else {
+            return;
+        };
+        if let Some(view) = self.open.remove(&uid) {
+            self.queue.insert((view.deadline, uid, view.node));
+        }
     }
 }
 

@@ -2,11 +2,13 @@
 
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::StreamExt;
 use jiff::Timestamp;
 use kube::Resource;
 use kube::runtime::WatchStreamExt;
+use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client};
 use serde::de::DeserializeOwned;
@@ -16,6 +18,46 @@ use super::Nodes;
 use crate::drain::budget::{BudgetId, BudgetObject};
 use crate::drain::node::NodeObject;
 use crate::drain::{Budget, Queue};
+
+/// A watch that is always on is renewed this often, in seconds: a connection that died without a word is noticed
+/// within half of a spot notice's time.
+const RENEWED_SECONDS: u32 = 60;
+
+/// How a watch that is always on is asked for.
+pub(super) fn always_on() -> watcher::Config {
+    watcher::Config::default().timeout(RENEWED_SECONDS)
+}
+
+/// A watch that failed is tried again after this, doubled each time,
+const BACK_OFF_FIRST: Duration = Duration::from_millis(200);
+/// up to this. kube's own default grows to half a minute, which an outage would add to a spot notice's two minutes;
+/// and a resource version that is too old by then counts as one more failure.
+const BACK_OFF_LAST: Duration = Duration::from_secs(2);
+
+/// How a failed watch is tried again: from the first pause on after each event.
+pub(super) struct Patience(Duration);
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self(BACK_OFF_FIRST)
+    }
+}
+
+impl Iterator for Patience {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let pause = self.0;
+        self.0 = (pause * 2).min(BACK_OFF_LAST);
+        Some(pause)
+    }
+}
+
+impl Backoff for Patience {
+    fn reset(&mut self) {
+        *self = Self::default();
+    }
+}
 
 /// Follows a watch until `stop`, handing every event over; an error is logged, backed off from and watched on.
 pub async fn follow<K>(
@@ -29,7 +71,7 @@ pub async fn follow<K>(
 {
     let kind = K::kind(&K::DynamicType::default()).into_owned();
     let mut events = watcher(api, config)
-        .default_backoff()
+        .backoff(Patience::default())
         .modify(|object| object.meta_mut().managed_fields = None)
         .take_until(stop.cancelled_owned())
         .boxed();
@@ -43,12 +85,9 @@ pub async fn follow<K>(
 
 /// Keeps the node store filled.
 pub async fn nodes(client: Client, nodes: Arc<Nodes>, stop: CancellationToken) {
-    follow(
-        Api::<NodeObject>::all(client),
-        watcher::Config::default(),
-        stop,
-        |event| nodes.apply(event),
-    )
+    follow(Api::<NodeObject>::all(client), always_on(), stop, |event| {
+        nodes.apply(event);
+    })
     .await;
 }
 
@@ -77,7 +116,7 @@ impl BudgetEvent {
 pub async fn budgets(client: Client, stop: CancellationToken, mut take: impl FnMut(BudgetEvent)) {
     let mut listing = Vec::new();
     let api = Api::<BudgetObject>::all(client);
-    follow(api, watcher::Config::default(), stop, |event| match event {
+    follow(api, always_on(), stop, |event| match event {
         Event::Init => listing.clear(),
         Event::InitApply(object) => listing.push(Budget::from(object)),
         Event::InitDone => take(BudgetEvent::Listed(std::mem::take(&mut listing))),

@@ -17,6 +17,7 @@ use crate::drain::plan::Candidate;
 use crate::drain::queue::Work;
 use crate::drain::slots::Slots;
 use crate::drain::{Answer, Order, Queue};
+use crate::telemetry::Pulse;
 
 /// While records and cordons are outstanding, so many evictions go on all the same.
 const SLOTS_UNDER_PRESSURE: usize = 4;
@@ -115,10 +116,11 @@ impl Evictor {
     }
 
     /// Sends until `stop`, then waits for the calls in flight and forgets every node.
-    pub async fn run(&self, stop: CancellationToken) {
+    pub async fn run(&self, pulse: Pulse, stop: CancellationToken) {
         let mut slots = Slots::default();
         let mut calls: JoinSet<(Order, Answer)> = JoinSet::new();
         while !stop.is_cancelled() {
+            pulse.beat();
             self.fill(&mut calls, slots);
             let pause = self.pause(calls.len() >= slots.limit());
             tokio::select! {

@@ -1,10 +1,10 @@
 //! The time-outs of lifecycle hooks, asked for once per group and kept for a while.
 
 use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use crate::api::termination::{LifecycleHook, Signal};
@@ -18,37 +18,43 @@ const FAILURE_KEPT: Duration = Duration::from_secs(30);
 /// Groups that are remembered at once.
 const GROUPS_MAX: usize = 1024;
 
-type Asked = (Instant, Result<Vec<Hook>, String>);
+type Asked = Option<(Instant, Result<Vec<Hook>, String>)>;
 
-/// What groups have told of their hooks.
+type Group = Arc<tokio::sync::Mutex<Asked>>;
+
+/// What groups have told of their hooks. Each group has a lock of its own: one that does not answer holds up no other.
 #[derive(Default)]
 pub(super) struct HookCache {
-    groups: Mutex<HashMap<(Account, String), Asked>>,
+    groups: Mutex<HashMap<(Account, String), Group>>,
 }
 
 impl HookCache {
     /// The time-outs of this hook, asked for unless they were lately.
     pub(super) async fn read(&self, aws: &Aws, hook: &LifecycleHook) -> HookTimeout {
-        let key = (account_of(hook), hook.auto_scaling_group_name.clone());
-        let mut groups = self.groups.lock().await;
-        let fresh = groups.get(&key).is_some_and(|(at, answer)| {
+        let account = account_of(hook);
+        let group = &hook.auto_scaling_group_name;
+        let asked = self.group((account.clone(), group.clone()));
+        let mut asked = asked.lock().await;
+        let fresh = asked.as_ref().is_some_and(|(at, answer)| {
             at.elapsed() < if answer.is_ok() { KEPT } else { FAILURE_KEPT }
         });
         if !fresh {
-            if groups.len() >= GROUPS_MAX {
-                groups.clear();
-            }
-            let answer = aws.lifecycle(&key.0).await.hooks(&key.1).await;
-            groups.insert(
-                key.clone(),
-                (Instant::now(), answer.map_err(|e| e.to_string())),
-            );
+            let answer = aws.lifecycle(&account).await.hooks(group).await;
+            *asked = Some((Instant::now(), answer.map_err(|e| e.to_string())));
         }
-        match groups.get(&key) {
+        match &*asked {
             Some((_, Ok(hooks))) => timeout_of(hooks, &hook.hook_name),
             Some((_, Err(message))) => HookTimeout::Unknown(message.clone()),
             None => HookTimeout::Unknown("not asked".to_owned()),
         }
+    }
+
+    fn group(&self, key: (Account, String)) -> Group {
+        let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        if groups.len() >= GROUPS_MAX {
+            groups.clear();
+        }
+        groups.entry(key).or_default().clone()
     }
 }
 

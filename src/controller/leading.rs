@@ -1,6 +1,7 @@
 //! What runs only while this process leads.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
@@ -12,6 +13,9 @@ use crate::cluster::events::Events;
 use crate::cluster::{Clients, Gate, Nodes, Objects, Views};
 use crate::source::{self, Recorder, Supervisor};
 use crate::telemetry::{Health, Timeline};
+
+/// The engine turns every ten seconds with nothing to do.
+const EVICTOR_SILENCE_MAX: Duration = Duration::from_mins(1);
 
 /// What every replica has at hand, so that a new leader is warm.
 #[derive(Clone)]
@@ -72,15 +76,22 @@ pub async fn lead(parts: Parts, stop: CancellationToken) {
         health: parts.health.clone(),
     });
     let views = Views::new(parts.clients.views.clone(), parts.gate.clone());
-    let evictor = parts.evictor.clone();
+    let (evictor, timeline, metrics) = (
+        parts.evictor.clone(),
+        parts.timeline.clone(),
+        parts.metrics.clone(),
+    );
+    let pulse = parts.health.pulse("eviction engine", EVICTOR_SILENCE_MAX);
     let termination = Arc::new(termination::Context::new(parts, views.clone()));
     tokio::join!(
         policy::run(policy, stop.clone()),
         termination::run(termination.clone(), stop.clone()),
-        evictor.run(stop.clone()),
+        evictor.run(pulse, stop.clone()),
         prune::run(termination, stop),
     );
     views.close_all();
+    timeline.clear();
+    metrics.clear();
 }
 
 /// Waits until every store has been filled once: a node that is not known yet is not a node that is gone.

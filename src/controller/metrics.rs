@@ -117,6 +117,12 @@ impl Metrics {
         self.slots.set(slots as u64);
     }
 
+    /// We lead no more: the next leader tells.
+    pub(super) fn clear(&self) {
+        self.queue(0, 0);
+        self.open(0, 0);
+    }
+
     pub(super) fn open(&self, terminations: usize, views: usize) {
         self.open
             .set(i64::try_from(terminations).unwrap_or(i64::MAX));

@@ -22,8 +22,13 @@ const PRUNED_AT_ONCE: usize = 100;
 pub(super) async fn run(context: Arc<Context>, stop: CancellationToken) {
     let mut tick = tokio::time::interval(EVERY);
     while stop.run_until_cancelled(tick.tick()).await.is_some() {
-        undo_orphans(&context).await;
-        prune(&context).await;
+        let sweep = async {
+            undo_orphans(&context).await;
+            prune(&context).await;
+        };
+        if stop.run_until_cancelled(sweep).await.is_none() {
+            return;
+        }
         let open = context
             .terminations
             .all()
@@ -49,20 +54,33 @@ async fn undo_orphans(context: &Context) {
         for incident in record
             .incidents
             .iter()
-            .filter(|name| context.terminations.get(name).is_none())
+            .filter(|name| context.is_orphan(name))
         {
             undo_orphan(&node, incident, context).await;
         }
     }
 }
 
+impl Context {
+    /// The incident's object is gone, or was canceled while its cordon had not been seen yet.
+    fn is_orphan(&self, incident: &str) -> bool {
+        let object = self.terminations.get(incident);
+        let status = object
+            .as_ref()
+            .and_then(|o| o.0.as_ref().ok()?.status.as_ref());
+        object.is_none() || status.is_some_and(|s| s.phase == Some(Phase::Canceled))
+    }
+}
+
 async fn undo_orphan(node: &Node, incident: &str, context: &Context) {
     let client = &context.clients.control;
     // The store may lag behind; the API server does not.
-    if !matches!(status::exists(client, incident).await, Ok(false)) {
+    let gone = context.terminations.get(incident).is_none();
+    if gone && !matches!(status::exists(client, incident).await, Ok(false)) {
         return;
     }
-    let Some(patch) = cordon::open(node, incident) else {
+    let open: Vec<String> = context.open_on(&node.uid).collect();
+    let Some(patch) = cordon::open(node, incident, &open) else {
         return;
     };
     match nodes::patch(client, &node.name, &patch).await {

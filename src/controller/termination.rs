@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::hooks::HookCache;
 use super::leading::Parts;
-use crate::api::termination::NodeTermination;
+use crate::api::termination::{NodeTermination, Phase};
 use crate::cluster::{self, Guarded, Views};
 use crate::lifecycle::{self, Outcome};
 use memory::Memories;
@@ -121,11 +121,10 @@ async fn reconcile(
     object: Arc<Guarded<NodeTermination>>,
     context: Arc<Context>,
 ) -> Result<Action, Error> {
-    let object = object
-        .0
-        .as_ref()
-        .map_err(|e| Error::Unreadable(e.to_string()))?;
-    let result = pass(object, &context).await;
+    let result = match &object.0 {
+        Ok(object) => pass(object, &context).await,
+        Err(invalid) => Err(Error::Unreadable(invalid.to_string())),
+    };
     match &result {
         Ok(_) => context.metrics.pass("termination", "Success"),
         Err(error) => context.metrics.pass("termination", error.reason()),
@@ -134,12 +133,15 @@ async fn reconcile(
 }
 
 async fn pass(object: &NodeTermination, context: &Context) -> Result<Action, Error> {
-    let (mut next, ended) = Box::pin(round(object, context)).await?;
-    if ended {
-        // The last lifecycle action is over: the incident is released in the same pass, with one report.
-        next = Box::pin(round(object, context)).await?.0;
-    }
-    context.memories.with(object, |m| m.failures = 0);
+    // When a lifecycle action has ended, the incident is released in the same pass, with one report. Each such round
+    // ends at least one action.
+    let next = loop {
+        let (next, ended) = Box::pin(round(object, context)).await?;
+        if !ended {
+            break next;
+        }
+    };
+    context.memories.succeeded(&object.name_any());
     Ok(next.map_or_else(Action::await_change, requeue_at))
 }
 
@@ -185,7 +187,7 @@ fn back_off(object: Arc<Guarded<NodeTermination>>, error: &Error, context: Arc<C
         return Action::requeue(CONFLICT_PAUSE);
     }
     let Ok(object) = &object.0 else {
-        tracing::error!(%error, "skipped");
+        tracing::error!(nodetermination = object.name_any(), %error, "skipped");
         return Action::await_change();
     };
     let failures = context.memories.with(object, |m| {
@@ -194,6 +196,27 @@ fn back_off(object: Arc<Guarded<NodeTermination>>, error: &Error, context: Arc<C
     });
     tracing::warn!(nodetermination = object.name_any(), reason = error.reason(), %error, failures, "pass failed, trying again");
     Action::requeue((BACK_OFF_FIRST * 2_u32.pow((failures - 1).min(5))).min(BACK_OFF_LAST))
+}
+
+impl Context {
+    /// Whether no other open incident is about the node of that UID.
+    fn is_free(&self, node_uid: &str, incident: &str) -> bool {
+        self.open_on(node_uid).all(|name| name == incident)
+    }
+
+    /// The open incidents about the node of that UID.
+    pub(super) fn open_on(&self, node_uid: &str) -> impl Iterator<Item = String> {
+        let objects = self.terminations.all();
+        objects.filter_map(move |object| {
+            let object = object.0.as_ref().ok()?;
+            let finished = object
+                .status
+                .as_ref()
+                .and_then(|s| s.phase)
+                .is_some_and(Phase::is_finished);
+            (object.spec.node_uid == node_uid && !finished).then(|| object.name_any())
+        })
+    }
 }
 
 /// A reference to the incident of that name.

@@ -111,11 +111,14 @@ pub fn close(node: &Node, incident: &str, cordon: &Cordon, taint_value: &str) ->
     )
 }
 
-/// The one patch that takes this incident off the node's record and, when it was the last one, undoes what was ours.
+/// The one patch that takes this incident off the node's record and, when no other open one needs the cordon, undoes
+/// what was ours. Incidents on the record that are neither this one nor in `open` are over.
 #[must_use]
-pub fn open(node: &Node, incident: &str) -> Option<Value> {
+pub fn open(node: &Node, incident: &str, open: &[String]) -> Option<Value> {
     let mut record = node.cordon.clone()?;
-    record.incidents.retain(|i| i != incident);
+    record
+        .incidents
+        .retain(|i| i != incident && open.contains(i));
     if !record.incidents.is_empty() {
         return Some(patch(node, &Map::new(), Some(&record), &json!({})));
     }
@@ -224,10 +227,10 @@ pub(crate) mod tests {
                 .any(|t| t.key == format!("{GROUP}/terminating")
                     && t.value.as_deref() == Some("SpotInterruption"))
         );
-        let undo = open(&node, "i-1").unwrap();
+        let undo = open(&node, "i-1", &[]).unwrap();
         apply(&mut node, &undo);
         assert_eq!(node, before);
-        assert_eq!(open(&node, "i-1"), None);
+        assert_eq!(open(&node, "i-1", &[]), None);
     }
 
     #[test]
@@ -238,7 +241,7 @@ pub(crate) mod tests {
         let before = node.clone();
         let patch = close(&node, "i-1", &settings(), "SpotInterruption");
         apply(&mut node, &patch);
-        let undo = open(&node, "i-1").unwrap();
+        let undo = open(&node, "i-1", &[]).unwrap();
         apply(&mut node, &undo);
         assert_eq!(node, before);
     }
@@ -250,10 +253,10 @@ pub(crate) mod tests {
             let patch = close(&node, incident, &settings(), "SpotInterruption");
             apply(&mut node, &patch);
         }
-        let undo = open(&node, "i-1").unwrap();
+        let undo = open(&node, "i-1", &["i-1-2".to_owned()]).unwrap();
         apply(&mut node, &undo);
         assert!(is_closed(&node, "i-1-2", &settings()) && !is_marked(&node, "i-1"));
-        let undo = open(&node, "i-1-2").unwrap();
+        let undo = open(&node, "i-1-2", &[]).unwrap();
         apply(&mut node, &undo);
         assert!(!node.unschedulable && node.cordon.is_none() && node.taints.len() == 1);
     }

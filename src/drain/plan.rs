@@ -176,7 +176,7 @@ impl Plan {
                 .map(|c| c.grace)
                 .max();
             let Some(longest) = longest else { continue };
-            reserve = (reserve + longest).min(half);
+            reserve = reserve.saturating_add(longest).min(half);
             let start = window.end().checked_sub(reserve).unwrap_or(window.start);
             let open = now >= start || first == Some(tier);
             if !open {

@@ -10,6 +10,8 @@ use serde::Deserialize;
 
 /// The annotation of a static pod's mirror; its kubelet alone ends it.
 const MIRROR: &str = "kubernetes.io/config.mirror";
+/// No machine waits longer: a century. The API sets no bound, and arithmetic needs one.
+const GRACE_SECONDS_MAX: i64 = 3_155_760_000;
 /// What a pod gets that names no grace period (Pod API: terminationGracePeriodSeconds).
 const DEFAULT_GRACE_SECONDS: i64 = 30;
 
@@ -185,7 +187,8 @@ impl From<PodObject> for Pod {
         } = object;
         let own_grace = spec
             .termination_grace_period_seconds
-            .unwrap_or(DEFAULT_GRACE_SECONDS);
+            .unwrap_or(DEFAULT_GRACE_SECONDS)
+            .clamp(0, GRACE_SECONDS_MAX);
         let controller = metadata
             .owner_references
             .into_iter()
@@ -195,7 +198,10 @@ impl From<PodObject> for Pod {
             deletion: metadata.deletion_timestamp.map(|ends| Deletion {
                 ends: ends.0,
                 grace: SignedDuration::from_secs(
-                    metadata.deletion_grace_period_seconds.unwrap_or(own_grace),
+                    metadata
+                        .deletion_grace_period_seconds
+                        .unwrap_or(own_grace)
+                        .clamp(0, GRACE_SECONDS_MAX),
                 ),
             }),
             uid: metadata.uid.unwrap_or_default(),

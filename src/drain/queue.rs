@@ -25,6 +25,9 @@ use super::plan::Candidate;
 /// How long an overloaded server is left alone if it does not say.
 const OVERLOAD_PAUSE: SignedDuration = SignedDuration::from_secs(1);
 
+/// However long it asks for: pods have deadlines.
+const OVERLOAD_PAUSE_MAX: SignedDuration = SignedDuration::from_secs(10);
+
 /// The queue. Its methods are cheap; `now` never goes back.
 #[derive(Default)]
 pub struct Queue {
@@ -146,7 +149,8 @@ impl Queue {
         if let Answer::Overloaded { retry_after } = answer {
             let wait = retry_after
                 .and_then(|d| SignedDuration::try_from(d).ok())
-                .unwrap_or(OVERLOAD_PAUSE);
+                .unwrap_or(OVERLOAD_PAUSE)
+                .min(OVERLOAD_PAUSE_MAX);
             self.pause = now.checked_add(wait).ok();
         }
         let woken = order

@@ -21,6 +21,8 @@ use crate::drain::cordon;
 /// After our work is done the incident stays open this long for what follows it (`shutting-down` after a spot
 /// notice), unless the Node goes before.
 const LINGER: SignedDuration = SignedDuration::from_secs(900);
+/// A cordon is tried this long at least, however late the notice came.
+const CORDON_TRIED: SignedDuration = SignedDuration::from_secs(30);
 /// A scheduler that has not seen the cordon yet may still bind pods for a moment.
 const QUIET: SignedDuration = SignedDuration::from_secs(5);
 
@@ -89,10 +91,10 @@ impl Pass<'_> {
         self.take_up(&policy, action);
         self.heartbeats(&policy);
         let released = self.status().phase == Some(Phase::Released);
-        if self.view.object.spec.hold && !released {
+        if self.view.object.spec.hold && !released && self.view.machine.node().is_some() {
             return self.hold(&policy);
         }
-        if action >= Action::Cordon && !self.cordon(&policy) {
+        if action >= Action::Cordon && !self.cordon(&policy) && !self.gives_up(&policy) {
             return;
         }
         if action == Action::CordonAndDrain && !self.drain(&policy) {
@@ -140,10 +142,11 @@ impl Pass<'_> {
     fn take_up(&mut self, policy: &EffectivePolicy, action: Action) {
         let now = self.now();
         let (signals, hooks) = (self.signals, self.view.hooks);
+        let gone = self.view.machine.node().is_none();
         let status = self.status();
         status.policy.get_or_insert_with(|| policy.clone());
         if action >= Action::Cordon {
-            status.started_at.get_or_insert(now);
+            status.started_at.get_or_insert_with(|| now.clone());
         }
         for signal in signals.iter().filter(|s| s.lifecycle_hook.is_some()) {
             if status
@@ -176,10 +179,28 @@ impl Pass<'_> {
                 completed_at: None,
             });
         }
-        // A hook that this process has not read yet: what the record says of it, else a guess.
+        for action in status
+            .lifecycle_actions
+            .iter_mut()
+            .filter(|a| !a.state.is_over())
+        {
+            let signal = signals.iter().find(|s| s.id == action.signal_id);
+            let ended = signal.is_some_and(|s| now.0 >= hooks::end_of_life(s, hooks.get(&s.id)));
+            // The machine is gone, its time is over, and nobody lets us say so.
+            let moot = gone
+                && action.message.is_some()
+                && status.deadline.as_ref().is_some_and(|d| now.0 >= d.0);
+            if ended || moot {
+                action.state = LifecycleActionState::Left;
+                action.next_heartbeat_time = None;
+                action.completed_at = Some(now.clone());
+            }
+        }
+        // A hook that this process has not read, or can not: what the record says of it, else a guess.
         let said = status.deadline.as_ref().map(|d| d.0);
         let deadline = |s: &Signal| {
-            let unread = s.lifecycle_hook.is_some() && !hooks.contains_key(&s.id);
+            let known = matches!(hooks.get(&s.id), Some(HookTimeout::Known { .. }));
+            let unread = s.lifecycle_hook.is_some() && !known;
             let found = hooks::deadline(s, hooks.get(&s.id), &policy.drain, &policy.lifecycle);
             said.filter(|_| unread).unwrap_or(found)
         };
@@ -192,13 +213,32 @@ impl Pass<'_> {
             .map(Time);
     }
 
+    /// The node can not be closed, and the time of the drain is over: the lifecycle actions are still owed an end.
+    fn gives_up(&mut self, policy: &EffectivePolicy) -> bool {
+        let window = self.window(policy);
+        let over = window.over().max(later(window.start, CORDON_TRIED));
+        if self.view.now < over {
+            self.wake_at(over);
+            return false;
+        }
+        // Not by a guess.
+        if self.read_hooks() {
+            return false;
+        }
+        self.status().outcome = Some(Outcome::DrainIncomplete);
+        true
+    }
+
     /// Frozen by hand: nothing further is evicted or completed.
     fn hold(&mut self, policy: &EffectivePolicy) {
         if policy.lifecycle.heartbeat.is_some() {
             // The hook may not survive the policy's interval.
             self.read_hooks();
         }
-        self.decision.effects.push(Effect::Withdraw);
+        self.decision
+            .effects
+            .extend([Effect::Withdraw, Effect::CloseView]);
+        self.forget_blocked();
         self.status().phase = Some(Phase::Waiting);
     }
 
@@ -238,6 +278,7 @@ impl Pass<'_> {
                 } else {
                     Outcome::NodeGone
                 };
+                self.status().outcome.take_if(|o| *o == Outcome::Observed);
                 self.status().outcome.get_or_insert(outcome);
             }
             Action::CordonAndDrain => {}
@@ -277,7 +318,7 @@ impl Pass<'_> {
             .machine
             .node()
             .filter(|n| cordon::is_marked(n, &name))
-            .and_then(|n| cordon::open(n, &name))
+            .and_then(|n| cordon::open(n, &name, self.view.neighbours))
         {
             self.decision.effects.push(Effect::Open { patch });
             return;
@@ -288,6 +329,9 @@ impl Pass<'_> {
 
     fn finish(&mut self, phase: Phase, outcome: Outcome) {
         self.leave_actions();
+        if outcome != Outcome::DrainIncomplete {
+            self.forget_blocked();
+        }
         let now = self.now();
         let status = self.status();
         status.phase = Some(phase);
@@ -297,11 +341,17 @@ impl Pass<'_> {
         self.decision.wake = None;
     }
 
-    /// Finished: only the finalizer is left to go.
+    /// Nobody is waited for any more, so nobody blocks.
+    fn forget_blocked(&mut self) {
+        let status = self.status();
+        status.blocked.clear();
+        if let Some(pods) = &mut status.pods {
+            pods.blocked = 0;
+        }
+    }
+
+    /// Finished: only the finalizer is left to go. The node may be another incident's by now.
     fn let_go(&mut self) {
-        self.decision
-            .effects
-            .extend([Effect::Withdraw, Effect::CloseView]);
         if self.has_finalizer() {
             self.decision.effects.push(Effect::RemoveFinalizer);
         }

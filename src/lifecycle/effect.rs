@@ -75,6 +75,17 @@ pub enum Effect {
     RemoveFinalizer,
 }
 
+impl Effect {
+    /// It calls AWS, which may take its time.
+    #[must_use]
+    pub fn is_of_aws(&self) -> bool {
+        matches!(
+            self,
+            Self::ReadHook { .. } | Self::Heartbeat { .. } | Self::Complete { .. }
+        )
+    }
+}
+
 /// What came of an effect, as far as the record must tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {

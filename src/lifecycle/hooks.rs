@@ -35,6 +35,19 @@ pub fn deadline(
     }
 }
 
+/// Auto Scaling ends every lifecycle action after 48 hours at the latest (`PutLifecycleHook`, heartbeat timeout).
+const LIFE_MAX: SignedDuration = SignedDuration::from_hours(48);
+
+/// When the signal's lifecycle action is over by itself, whatever anybody does.
+#[must_use]
+pub fn end_of_life(signal: &Signal, hook: Option<&HookTimeout>) -> Timestamp {
+    let life = match hook {
+        Some(HookTimeout::Known { global, .. }) => (*global).min(LIFE_MAX),
+        _ => LIFE_MAX,
+    };
+    later(signal.notice_time.0, life)
+}
+
 /// When heartbeats are due: the n-th at the notice + n × interval, without jitter, so that a restart keeps the grid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Grid {

@@ -128,6 +128,10 @@ fn statements(view: &View<'_>, status: &NodeTerminationStatus) -> Vec<Statement>
     if let Some(pods) = &status.pods {
         say.push(drained(status, &pods.summary, pods.blocked + pods.stuck));
     }
+    if status.pods.is_none() && status.outcome == Some(Outcome::DrainIncomplete) {
+        let message = "no pod was asked to leave: the time was over before the node was closed and its pods were listed";
+        say.push(Statement::new(DRAINED, false, "DeadlinePassed", message));
+    }
     if !status.lifecycle_actions.is_empty() {
         say.push(lifecycle(status));
     }

@@ -26,6 +26,8 @@ pub struct View<'a> {
     pub seen: &'a BTreeSet<String>,
     /// Pods that had gone before this process saw the node.
     pub gone_before: u32,
+    /// Other open incidents that stand on the node's record: they need the cordon too.
+    pub neighbours: &'a [String],
     /// The operator's own pod, as namespace/name.
     pub own_pod: Option<&'a str>,
 }

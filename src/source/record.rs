@@ -33,6 +33,8 @@ pub enum Verdict {
     Settled(Settled),
     /// The instance is no node of this cluster.
     UnknownInstance,
+    /// The instance may yet turn out to be a node: not all nodes are known, or one does not say which instance it is.
+    MaybeUnknown,
     /// The message must come again; why.
     Later(&'static str),
 }
@@ -62,6 +64,7 @@ impl Recorder {
             Verdict::Settled(Settled::Recorded(_)) => "Recorded",
             Verdict::Settled(Settled::Nothing(reason)) | Verdict::Later(reason) => reason,
             Verdict::UnknownInstance => "UnknownInstance",
+            Verdict::MaybeUnknown => "NodesNotKnown",
         };
         self.metrics.signal(heard.signal.kind, outcome);
         verdict
@@ -71,7 +74,7 @@ impl Recorder {
         let node = match self.nodes.resolve(&heard.instance_id) {
             Resolution::Node(node) => node,
             Resolution::Unknown => return Verdict::UnknownInstance,
-            Resolution::NotYet => return Verdict::Later("NodesNotKnown"),
+            Resolution::NotYet => return Verdict::MaybeUnknown,
         };
         match self.policies.action_for(&node, heard.signal.kind) {
             None => Verdict::Settled(Settled::Nothing("NoPolicy")),
@@ -95,6 +98,9 @@ impl Recorder {
             let turn = self.gate.record().await;
             let answer = record::apply(&self.client, &name, &manager, &identity, signal).await;
             drop(turn);
+            if !matches!(answer, Ok(Answer::Recorded(_))) {
+                self.timeline.forget(&name);
+            }
             match answer {
                 Ok(Answer::Recorded(proof)) => {
                     self.timeline.reached(&name, "recorded");
@@ -132,7 +138,6 @@ impl Recorder {
                 }
                 Err(error) => return later(&name, &error),
             }
-            self.timeline.forget(&name);
         }
         tracing::error!(
             instance = heard.instance_id,

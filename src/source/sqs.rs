@@ -86,7 +86,10 @@ impl Monitor {
                     self.settle(queue, messages, &pulse).await;
                 }
                 Err(error) => {
-                    self.tell(SourceState::BackingOff, error.reason(), error.to_string());
+                    // One failed poll among good ones is no news.
+                    if failures > 0 || wait.is_zero() {
+                        self.tell(SourceState::BackingOff, error.reason(), error.to_string());
+                    }
                     let pause = back_off(failures);
                     failures += 1;
                     let _ = stop.run_until_cancelled(tokio::time::sleep(pause)).await;
@@ -147,21 +150,33 @@ impl Monitor {
             }
             match self.recorder.record(&heard).await {
                 Verdict::Settled(proof) => proofs.push(proof),
-                Verdict::UnknownInstance => match self.give_up(&heard) {
-                    Some(reason) => proofs.push(Settled::Nothing(reason)),
-                    None => again = Some(patience(message.receive_count)),
-                },
-                Verdict::Later(_) => again = Some(patience(message.receive_count)),
+                Verdict::UnknownInstance if self.deletes_unknown() => {
+                    proofs.push(Settled::Nothing("UnknownInstance"));
+                }
+                Verdict::UnknownInstance | Verdict::MaybeUnknown if self.is_expired(&heard) => {
+                    proofs.push(Settled::Nothing("Expired"));
+                }
+                Verdict::UnknownInstance | Verdict::MaybeUnknown => {
+                    again = again.or(Some(Disposition::Release(patience(message.receive_count))));
+                }
+                // The object is about to go.
+                Verdict::Later("BeingDeleted") => {
+                    again = Some(Disposition::Release(patience(message.receive_count)));
+                }
+                // The API server is away. It is ours, and must neither wait long nor be received so often that a
+                // dead-letter queue takes it: it comes again after its visibility time-out.
+                Verdict::Later(_) => again = Some(Disposition::Leave),
             }
         }
-        again.map_or(Disposition::Delete(proofs), Disposition::Release)
+        again.unwrap_or(Disposition::Delete(proofs))
     }
 
-    /// Why a signal about an unknown instance needs no record; `None`: another cluster may still claim it.
-    fn give_up(&self, heard: &Heard) -> Option<&'static str> {
-        if self.settings.unknown_instances == UnknownInstances::Delete {
-            return Some("UnknownInstance");
-        }
+    fn deletes_unknown(&self) -> bool {
+        self.settings.unknown_instances == UnknownInstances::Delete
+    }
+
+    /// No cluster has claimed the instance in its time.
+    fn is_expired(&self, heard: &Heard) -> bool {
         let signal = &heard.signal;
         let deadline = signal.deadline.as_ref().map(|d| d.0);
         let kept_until = deadline.or_else(|| signal.notice_time.0.checked_add(UNKNOWN_KEPT).ok());
@@ -174,7 +189,7 @@ impl Monitor {
                 "expired: no cluster has claimed this instance"
             );
         }
-        expired.then_some("Expired")
+        expired
     }
 
     fn count(&self, proofs: &[Settled]) {

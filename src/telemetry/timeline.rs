@@ -71,6 +71,14 @@ impl Timeline {
         }
     }
 
+    /// We lead no more: somebody else sees these incidents through.
+    pub fn clear(&self) {
+        self.started
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
+    }
+
     /// The incident is over, or was none.
     pub fn forget(&self, incident: &str) {
         self.started

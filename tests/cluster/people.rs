@@ -1,5 +1,6 @@
 //! People at work beside the operator: they edit, hold, cancel, delete and uncordon.
 
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Node;
 use kube::api::DeleteParams;
 use kube::{Api, ResourceExt};
@@ -147,4 +148,19 @@ async fn a_node_that_somebody_uncordons_during_its_drain_is_cordoned_again() {
     // Its undo still knows what was ours.
     switch(&corner, node, json!({"cancel": true})).await;
     corner.await_node(node, is_untouched).await;
+}
+
+#[tokio::test]
+async fn the_incident_after_a_canceled_one_drains_the_same_node() {
+    let corner = stalled("again", json!({})).await;
+    let node = &corner.nodes[0];
+    switch(&corner, node, json!({"cancel": true})).await;
+    corner.await_phase(&node.instance_id, Phase::Canceled).await;
+    keep_only(&corner, "pdb", 0).await;
+    // A notice of the next incident is later than the end of the last one, in whole seconds.
+    corner.interrupt_at(node, Timestamp::now() + SignedDuration::from_secs(2));
+    let next = format!("{}-2", node.instance_id);
+    let incident = corner.await_phase(&next, Phase::Released).await;
+    assert_eq!(status(&incident).outcome, Some(Outcome::Drained));
+    assert_eq!(corner.evictions().len(), 2);
 }

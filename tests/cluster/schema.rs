@@ -129,6 +129,20 @@ async fn a_setting_that_can_not_work_is_refused_with_the_reason() {
             empty,
         ),
         (
+            "an operator that nobody can read",
+            drain(
+                &json!({"skipPodSelector": {"matchExpressions": [{"key": "a", "operator": "in", "values": ["b"]}]}}),
+            ),
+            r#"operator: Unsupported value: "in": supported values: "In", "NotIn", "Exists", "DoesNotExist""#,
+        ),
+        (
+            "values that are missing",
+            policy(
+                &json!({"nodeSelector": {"matchExpressions": [{"key": "a", "operator": "In"}]}}),
+            ),
+            "selector: In and NotIn need values, Exists and DoesNotExist take none",
+        ),
+        (
             "a mode that is none",
             policy(&json!({"mode": "Dream"})),
             r#"spec.mode: Unsupported value: "Dream": supported values: "Enforce", "Observe""#,
@@ -439,6 +453,9 @@ async fn an_incident_keeps_its_identity_and_its_signals_whatever_is_edited() {
             .await
             .unwrap_or_else(|said| panic!("{what}: {said}"));
     }
+    let back = json!({"cancel": false});
+    let said = edit(&api, instance, &back).await.expect_err("taken back");
+    assert!(said.contains("cancel: it can not be taken back"), "{said}");
 }
 
 #[tokio::test]

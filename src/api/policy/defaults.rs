@@ -4,11 +4,11 @@ use super::{CordonTaint, Drain};
 use crate::api::GROUP;
 
 /// A week: long enough for a post-mortem.
-pub(super) fn ttl_seconds_after_finished() -> u32 {
+pub(crate) fn ttl_seconds_after_finished() -> u32 {
     604_800
 }
 
-pub(super) fn history_limit() -> u32 {
+pub(crate) fn history_limit() -> u32 {
     1000
 }
 

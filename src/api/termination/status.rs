@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::api::condition::Condition;
-use crate::api::policy::{Actions, Cordon, Drain, Lifecycle, Mode};
+use crate::api::policy::{Actions, Cordon, Drain, Lifecycle, Mode, defaults};
 use crate::api::{Time, termination::SignalKind};
 
 /// What was done about the incident, what still blocks, and what comes next at what time.
@@ -153,7 +153,7 @@ impl Outcome {
 }
 
 /// The settings that an incident runs by.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EffectivePolicy {
     /// The policy's name.
@@ -342,5 +342,22 @@ impl LifecycleActionState {
     #[must_use]
     pub fn is_over(self) -> bool {
         !matches!(self, Self::Pending)
+    }
+}
+
+/// The settings of a policy that says nothing.
+impl Default for EffectivePolicy {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            generation: 0,
+            mode: Mode::default(),
+            actions: Actions::default(),
+            cordon: Cordon::default(),
+            drain: Drain::default(),
+            lifecycle: Lifecycle::default(),
+            ttl_seconds_after_finished: defaults::ttl_seconds_after_finished(),
+            history_limit: defaults::history_limit(),
+        }
     }
 }

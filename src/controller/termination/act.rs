@@ -1,10 +1,13 @@
 //! The third step of a pass: carrying out what was decided. Each effect is bounded, timed out and idempotent.
 
+use std::time::Duration;
+
 use kube::ResourceExt;
 use serde_json::Value;
 use tokio::time::Instant;
 
 use super::Context;
+use super::report::CALL_AGAIN;
 use crate::api::termination::{NodeTermination, Signal};
 use crate::aws::{LifecycleResult as Verdict, Reason};
 use crate::cluster::{self, nodes, status};
@@ -12,6 +15,9 @@ use crate::controller::hooks;
 use crate::drain::Plan;
 use crate::lifecycle::effect::LifecycleResult;
 use crate::lifecycle::{self, Effect, Outcome, View};
+
+/// A lifecycle call that is refused again and again is tried at least this often.
+const CALL_AGAIN_LAST: Duration = Duration::from_mins(1);
 
 /// Carries out the effects in order. A failure does not stop the later ones: a heartbeat must not miss its time
 /// because a node could not be patched. The first failure is the pass's.
@@ -23,7 +29,9 @@ pub(super) async fn act(
 ) -> (Vec<Outcome>, Option<cluster::Error>) {
     let mut outcomes = Vec::new();
     let mut failure = None;
-    for effect in effects {
+    // The node and its pods first: AWS may take its time.
+    let (aws, cluster): (Vec<_>, Vec<_>) = effects.into_iter().partition(Effect::is_of_aws);
+    for effect in cluster.into_iter().chain(aws) {
         match Box::pin(carry_out(object, view, effect, context)).await {
             Ok(outcome) => outcomes.extend(outcome),
             Err(error) => failure = failure.or(Some(error)),
@@ -39,6 +47,9 @@ async fn carry_out(
     context: &Context,
 ) -> Result<Option<Outcome>, cluster::Error> {
     let (node, uid) = (&object.spec.node_name, &object.spec.node_uid);
+    let ends = matches!(effect, Effect::CloseView | Effect::Withdraw);
+    // Another open incident of this node still needs its pods' view and their place in the queue.
+    let free = ends && context.is_free(uid, &object.name_any());
     match effect {
         Effect::Cordon {
             patch,
@@ -47,9 +58,10 @@ async fn carry_out(
         Effect::Open { patch } => patch_node(object, &patch, context).await?,
         Effect::AddFinalizer => add_finalizer(object, context).await?,
         Effect::OpenView { deadline } => context.views.open(node, uid, deadline),
-        Effect::CloseView => context.views.close(uid),
+        Effect::CloseView if free => context.views.close(uid),
         Effect::Offer(plan) => offer(object, view, plan, context),
-        Effect::Withdraw => context.evictor.withdraw(uid),
+        Effect::Withdraw if free => context.evictor.withdraw(uid),
+        Effect::CloseView | Effect::Withdraw => {}
         Effect::ReadHook { signal_id } => read_hook(object, signal_id, context).await,
         Effect::Heartbeat { signal_id } => return Ok(heartbeat(object, signal_id, context).await),
         Effect::Complete { signal_id, result } => {
@@ -79,7 +91,11 @@ async fn cordon(
     };
     let (closed, finalized) = tokio::join!(patch_node(object, patch, context), finalized);
     drop(turn);
-    if closed.is_ok() {
+    let first = object
+        .status
+        .as_ref()
+        .is_none_or(|s| s.cordoned_at.is_none());
+    if closed.is_ok() && first {
         context.timeline.reached(&object.name_any(), "cordoned");
     }
     closed.and(finalized)
@@ -144,6 +160,9 @@ async fn heartbeat(
     signal_id: String,
     context: &Context,
 ) -> Option<Outcome> {
+    if is_too_soon(object, &signal_id, context) {
+        return None;
+    }
     let (account, action) =
         hooks::action_of(&object.spec.instance_id, signal(object, &signal_id)?)?;
     let beaten = context
@@ -153,9 +172,14 @@ async fn heartbeat(
         .heartbeat(&action)
         .await;
     Some(match beaten {
-        Ok(()) => Outcome::Beat { signal_id },
-        Err(error) if error.reason == Reason::NoActiveAction => Outcome::NoSuchAction { signal_id },
-        Err(error) => failed(signal_id, &error),
+        Ok(()) => {
+            context
+                .memories
+                .with(object, |m| m.calls_failed.remove(&signal_id));
+            Outcome::Beat { signal_id }
+        }
+        Err(error) if is_over(&error) => Outcome::NoSuchAction { signal_id },
+        Err(error) => failed(object, signal_id, &error, context),
     })
 }
 
@@ -165,6 +189,9 @@ async fn complete(
     result: LifecycleResult,
     context: &Context,
 ) -> Option<Outcome> {
+    if is_too_soon(object, &signal_id, context) {
+        return None;
+    }
     let (account, action) =
         hooks::action_of(&object.spec.instance_id, signal(object, &signal_id)?)?;
     let verdict = match result {
@@ -188,12 +215,38 @@ async fn complete(
             );
             Outcome::Completed { signal_id, result }
         }
-        Err(error) if error.reason == Reason::NoActiveAction => Outcome::NoSuchAction { signal_id },
-        Err(error) => failed(signal_id, &error),
+        Err(error) if is_over(&error) => Outcome::NoSuchAction { signal_id },
+        Err(error) => failed(object, signal_id, &error, context),
     })
 }
 
-fn failed(signal_id: String, error: &crate::aws::Error) -> Outcome {
+/// The action is over, or its group is gone.
+fn is_over(error: &crate::aws::Error) -> bool {
+    matches!(error.reason, Reason::NoActiveAction | Reason::NotFound)
+}
+
+/// A call that failed lately is not repeated by the next event of a pod: its time comes, ever more slowly.
+fn is_too_soon(object: &NodeTermination, signal_id: &str, context: &Context) -> bool {
+    context.memories.with(object, |memory| {
+        let last = memory.calls_failed.get(signal_id);
+        last.is_some_and(|(at, times)| {
+            at.elapsed() < (CALL_AGAIN * 2_u32.pow((*times).min(4))).min(CALL_AGAIN_LAST)
+        })
+    })
+}
+
+fn failed(
+    object: &NodeTermination,
+    signal_id: String,
+    error: &crate::aws::Error,
+    context: &Context,
+) -> Outcome {
+    context.memories.with(object, |memory| {
+        let last = memory.calls_failed.get(&signal_id);
+        let times = last.map_or(0, |(_, times)| times + 1);
+        let failed = (Instant::now(), times);
+        memory.calls_failed.insert(signal_id.clone(), failed);
+    });
     tracing::warn!(signal = signal_id, reason = error.reason(), %error, "lifecycle call failed, trying again");
     Outcome::CallFailed {
         signal_id,

@@ -13,6 +13,10 @@ use crate::lifecycle::HookTimeout;
 /// What is remembered of one incident.
 #[derive(Clone, Default)]
 pub(super) struct Memory {
+    /// The UID of its node.
+    pub node_uid: String,
+    /// When a call about a signal's lifecycle action last failed, and how often in a row before.
+    pub calls_failed: BTreeMap<String, (Instant, u32)>,
     /// The record as the last pass left it. It may be ahead of what is stored, and of what the watch has brought.
     pub status: Option<NodeTerminationStatus>,
     /// The record as it is stored, as far as we know: found so, or last written so.
@@ -61,9 +65,13 @@ impl Memories {
         let of_node = inner.nodes.entry(object.spec.node_name.clone());
         of_node.or_default().insert(name.clone());
         let (known, memory) = inner.incidents.entry(name).or_default();
+        memory.node_uid.clone_from(&object.spec.node_uid);
         if *known != uid {
             *known = uid;
-            *memory = Memory::default();
+            *memory = Memory {
+                node_uid: object.spec.node_uid.clone(),
+                ..Memory::default()
+            };
         }
         change(memory)
     }
@@ -80,14 +88,24 @@ impl Memories {
             .collect()
     }
 
-    /// Forgets the incident: it is over, or its object is gone.
-    pub(super) fn forget(&self, name: &str) {
+    /// Forgets the incident: it is over, or its object is gone. Returns the UID of its node, if it was known.
+    pub(super) fn forget(&self, name: &str) -> Option<String> {
         let inner = &mut *self.lock();
-        inner.incidents.remove(name);
         inner.nodes.retain(|_, names| {
             names.remove(name);
             !names.is_empty()
         });
+        inner
+            .incidents
+            .remove(name)
+            .map(|(_, memory)| memory.node_uid)
+    }
+
+    /// A pass went well. An incident that was forgotten in it stays forgotten.
+    pub(super) fn succeeded(&self, name: &str) {
+        if let Some((_, memory)) = self.lock().incidents.get_mut(name) {
+            memory.failures = 0;
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

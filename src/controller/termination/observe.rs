@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use kube::ResourceExt;
 use tokio::time::Instant;
 
 use super::Context;
@@ -30,6 +31,7 @@ pub(super) struct Seen {
     forced: u32,
     leaving: BTreeSet<String>,
     gone_before: u32,
+    neighbours: Vec<String>,
 }
 
 /// Gathers it.
@@ -64,6 +66,7 @@ pub(super) fn observe(stored: &NodeTermination, context: &Context) -> Seen {
             hooks,
         )
     });
+    let neighbours = neighbours(&object, node.as_deref(), context);
     let pods = context.views.snapshot(&object.spec.node_uid);
     let (work, forced) = context.evictor.work(&object.spec.node_uid);
     Seen {
@@ -76,7 +79,25 @@ pub(super) fn observe(stored: &NodeTermination, context: &Context) -> Seen {
         forced,
         leaving,
         gone_before,
+        neighbours,
     }
+}
+
+/// The other open incidents on the node's record. Nearly always there is none, and nothing is looked up.
+fn neighbours(object: &NodeTermination, node: Option<&Node>, context: &Context) -> Vec<String> {
+    let name = object.name_any();
+    let alone = |n: &Node| {
+        n.cordon
+            .as_ref()
+            .is_none_or(|r| r.incidents.iter().all(|i| *i == name))
+    };
+    if node.is_none_or(alone) {
+        return Vec::new();
+    }
+    context
+        .open_on(&object.spec.node_uid)
+        .filter(|other| *other != name)
+        .collect()
 }
 
 impl Seen {
@@ -97,6 +118,7 @@ impl Seen {
             }),
             seen: &self.leaving,
             gone_before: self.gone_before,
+            neighbours: &self.neighbours,
             own_pod: Some(&context.own_pod),
         }
     }

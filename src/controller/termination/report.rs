@@ -25,7 +25,7 @@ const PROGRESS_LAST: Duration = Duration::from_mins(1);
 /// A node's pods are listed within this, unless the API server is busy or too many nodes drain at once.
 const COUNTED_WITHIN: Duration = Duration::from_secs(2);
 /// An incident whose lifecycle call failed is looked at again after this.
-const CALL_AGAIN: Duration = Duration::from_secs(5);
+pub(super) const CALL_AGAIN: Duration = Duration::from_secs(5);
 
 /// Writes the record if there is something new to say. Returns when to look again.
 pub(super) async fn report(

@@ -52,7 +52,12 @@ impl Context {
         if self.terminations.store().get(&incident).is_some() {
             return vec![incident];
         }
-        self.memories.forget(&incident.name);
+        if let Some(node_uid) = self.memories.forget(&incident.name)
+            && self.is_free(&node_uid, &incident.name)
+        {
+            self.evictor.withdraw(&node_uid);
+            self.views.close(&node_uid);
+        }
         self.timeline.forget(&incident.name);
         Vec::new()
     }

@@ -165,6 +165,7 @@ impl Pass<'_> {
             // Nothing else tells that they have been read.
             self.wake_at(self.view.now);
         }
-        any
+        // Another signal that tells its deadline is not kept waiting.
+        any && self.signals.iter().all(|s| s.deadline.is_none())
     }
 }

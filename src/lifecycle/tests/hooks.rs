@@ -335,3 +335,15 @@ fn a_hook_that_has_to_be_read_again_in_the_middle_of_a_drain_does_not_hold_it_up
     assert!(world.run(100, is_released));
     assert_eq!(world.now, NOTICE + 30, "when the last pod had gone");
 }
+
+#[test]
+fn a_new_leader_that_can_not_read_the_hook_goes_by_the_recorded_deadline() {
+    let mut world = blocked(EffectivePolicy::default(), OnDrainFailure::Continue);
+    world.run_for(20);
+    let recorded = world.status().deadline;
+    assert_ne!(recorded.as_ref().unwrap().0, at(NOTICE + 120));
+    world.timeout = HookTimeout::Unknown("Throttled".into());
+    world.crash();
+    world.run_for(10);
+    assert_eq!(world.status().deadline, recorded);
+}

@@ -348,6 +348,7 @@ impl World {
             }),
             seen: &self.memory.seen,
             gone_before,
+            neighbours: &[],
             own_pod: None,
         })
     }
