@@ -6,7 +6,7 @@
 //!                          └─────────── one apply ─────────────┘          │     ─► Auto Scaling: heartbeat, complete
 //!                                                                         └─────► status, Events, metrics
 //!
-//!   controller ─► source, lifecycle, drain, cluster, aws, api, telemetry, leader
+//!   controller ─► source, lifecycle, drain, cluster, aws, api, telemetry
 //!       source ─► event, api, aws, cluster, drain, telemetry
 //!    lifecycle ─► drain, api                    pure: no client, no clock
 //!        drain ─► api                           pure

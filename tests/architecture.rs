@@ -37,7 +37,6 @@ const ARROWS: &[(&str, &[&str])] = &[
             "aws",
             "api",
             "telemetry",
-            "leader",
         ],
     ),
     (

@@ -245,3 +245,35 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn view(deadline: i64) -> View {
+        View {
+            node: "n".into(),
+            deadline: at(deadline),
+            state: Arc::default(),
+            _stop: CancellationToken::new().drop_guard(),
+        }
+    }
+
+    #[test]
+    fn when_all_views_are_taken_the_least_urgent_makes_room_for_a_more_urgent_one_only() {
+        let mut inner = Inner::default();
+        for number in 0..OPEN_MAX {
+            let deadline = 1000 + i64::try_from(number).unwrap();
+            inner.open.insert(number.to_string(), view(deadline));
+        }
+        inner.make_room(at(1255));
+        assert_eq!((inner.open.len(), inner.queue.len()), (OPEN_MAX, 0));
+        inner.make_room(at(500));
+        assert_eq!((inner.open.len(), inner.queue.len()), (OPEN_MAX - 1, 1));
+        assert_eq!(inner.queue.first().unwrap().0, at(1255));
+    }
+}
