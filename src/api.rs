@@ -22,6 +22,13 @@ pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, Time};
 /// The API group of both kinds, and the prefix of every label, annotation, taint and finalizer that we write.
 pub const GROUP: &str = "nodetermination.dev";
 
+/// The text, cut to at most `max` bytes: what a field, a condition or an Event may hold.
+#[must_use]
+pub fn bounded(mut text: String, max: usize) -> String {
+    text.truncate(text.floor_char_boundary(max));
+    text
+}
+
 /// The custom resource definitions of both kinds, as `crds/` holds them.
 #[must_use]
 pub fn crds() -> Vec<CustomResourceDefinition> {

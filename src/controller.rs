@@ -13,6 +13,7 @@ mod leading;
 pub mod metrics;
 pub mod policy;
 mod prune;
+mod received;
 pub mod termination;
 
 pub use evictor::Evictor;

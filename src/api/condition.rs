@@ -56,8 +56,7 @@ pub fn set(
     let since = previous
         .filter(|c| c.status == status)
         .map(|c| c.last_transition_time.clone());
-    let mut message = statement.message;
-    message.truncate(message.floor_char_boundary(MESSAGE_MAX));
+    let message = super::bounded(statement.message, MESSAGE_MAX);
     let condition = Condition {
         type_: statement.kind.to_owned(),
         status: status.to_owned(),

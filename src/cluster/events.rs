@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{CALL_TIMEOUT, FIELD_MANAGER};
+use crate::api::bounded;
 
 /// How many wait at most: the events of a burst of 1,000 nodes.
 const QUEUE: usize = 2048;
@@ -58,11 +59,6 @@ impl Events {
     }
 }
 
-fn shortened(mut note: String) -> String {
-    note.truncate(note.floor_char_boundary(NOTE_MAX));
-    note
-}
-
 async fn publish(
     recorder: Recorder,
     mut happenings: mpsc::Receiver<Happening>,
@@ -76,7 +72,7 @@ async fn publish(
                 EventType::Normal
             },
             reason: happening.reason.to_owned(),
-            note: Some(shortened(happening.note)),
+            note: Some(bounded(happening.note, NOTE_MAX)),
             action: happening.action.to_owned(),
             secondary: happening.related,
         };

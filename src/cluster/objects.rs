@@ -84,6 +84,12 @@ where
         self.store.state().into_iter().filter(|o| o.0.is_ok())
     }
 
+    /// References to all objects that parse.
+    #[must_use]
+    pub fn references(&self) -> Vec<ObjectRef<Guarded<K>>> {
+        self.all().map(|o| ObjectRef::from_obj(&*o)).collect()
+    }
+
     /// Objects that change from now on. One that falls behind gets `Lagged`: look at everything.
     #[must_use]
     pub fn changes(&self) -> broadcast::Receiver<ObjectRef<Guarded<K>>> {

@@ -9,6 +9,7 @@ use kube::client::Body;
 use kube::core::Status;
 use serde_json::{Value, json};
 
+use crate::api::bounded;
 use crate::api::termination::BlockReason;
 use crate::drain::{Answer, Order, Verb};
 
@@ -211,7 +212,7 @@ fn webhook_of(message: &str) -> Option<String> {
 }
 
 fn shortened(message: &str) -> String {
-    message[..message.floor_char_boundary(MESSAGE_MAX)].to_owned()
+    bounded(message.to_owned(), MESSAGE_MAX)
 }
 
 #[cfg(test)]

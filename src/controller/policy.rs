@@ -10,10 +10,10 @@ use futures::stream::{self, Stream, StreamExt};
 use kube::ResourceExt;
 use kube::runtime::controller::{self, Action};
 use kube::runtime::{applier, reflector::ObjectRef};
-use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
 use super::metrics::Metrics;
+use super::received::received;
 use crate::api::policy::TerminationPolicy;
 use crate::api::termination::NodeTermination;
 use crate::cluster::{self, CALL_TIMEOUT, Clients, Guarded, Nodes, Objects};
@@ -80,23 +80,16 @@ pub async fn run(context: Arc<Context>, stop: CancellationToken) {
 fn triggers(
     context: &Arc<Context>,
 ) -> impl Stream<Item = Result<ObjectRef<Guarded<TerminationPolicy>>, Infallible>> + Send + use<> {
-    let policies = stream::unfold(context.policies.changes(), |mut changes| async move {
-        match changes.recv().await {
-            Ok(changed) => Some((Some(changed), changes)),
-            Err(RecvError::Lagged(_)) => Some((None, changes)),
-            Err(RecvError::Closed) => None,
-        }
-    });
-    let monitors = stream::unfold(context.supervisor.changes(), |mut changes| async move {
-        (!matches!(changes.recv().await, Err(RecvError::Closed))).then_some((None, changes))
-    });
+    let policies = received(context.policies.changes());
+    // Whichever monitor it was: all policies are looked at.
+    let monitors = received(context.supervisor.changes()).map(|_| None);
     let context = context.clone();
     stream::once(async { None })
         .chain(stream::select(policies.boxed(), monitors.boxed()))
         .flat_map(move |changed| {
             // A change may be a deletion, for which no pass runs: monitors are set right here.
             context.set_monitors();
-            stream::iter(changed.map_or_else(|| context.everything(), |one| vec![one]))
+            stream::iter(changed.map_or_else(|| context.policies.references(), |one| vec![one]))
         })
         .map(Ok)
 }
@@ -106,13 +99,6 @@ impl Context {
         let policies: Vec<_> = self.policies.all().collect();
         let wanted = supervisor::wanted(policies.iter().filter_map(|p| p.0.as_ref().ok()));
         self.supervisor.run_exactly(&wanted);
-    }
-
-    fn everything(&self) -> Vec<ObjectRef<Guarded<TerminationPolicy>>> {
-        self.policies
-            .all()
-            .map(|p| ObjectRef::new(&p.name_any()))
-            .collect()
     }
 }
 

@@ -8,6 +8,12 @@ const GRACE_FLOOR: SignedDuration = SignedDuration::from_secs(1);
 /// A quarter of the window belongs to polite eviction, however long a pod's grace period is.
 const POLITE_SHARE: i32 = 4;
 
+/// `time` + `by`, or the end of time.
+#[must_use]
+pub fn later(time: Timestamp, by: SignedDuration) -> Timestamp {
+    time.checked_add(by).unwrap_or(Timestamp::MAX)
+}
+
 /// From when until when a node is drained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {

@@ -17,6 +17,7 @@ use crate::api::termination::{
     Outcome, Phase, Signal, SignalStatus,
 };
 use crate::drain::cordon;
+use crate::drain::window::later;
 
 /// After our work is done the incident stays open this long for what follows it (`shutting-down` after a spot
 /// notice), unless the Node goes before.
@@ -161,7 +162,7 @@ impl Pass<'_> {
                 .lifecycle
                 .heartbeat
                 .as_ref()
-                .map(|h| Grid::new(h, timeout_of(hooks.get(&signal.id))));
+                .map(|h| Grid::new(h, hooks.get(&signal.id).and_then(HookTimeout::heartbeat)));
             status.lifecycle_actions.push(LifecycleActionStatus {
                 signal_id: signal.id.clone(),
                 state: if ours {
@@ -360,15 +361,4 @@ impl Pass<'_> {
     fn has_finalizer(&self) -> bool {
         self.view.object.finalizers().iter().any(|f| f == FINALIZER)
     }
-}
-
-fn timeout_of(hook: Option<&HookTimeout>) -> Option<SignedDuration> {
-    match hook {
-        Some(HookTimeout::Known { heartbeat, .. }) => Some(*heartbeat),
-        _ => None,
-    }
-}
-
-fn later(time: Timestamp, by: SignedDuration) -> Timestamp {
-    time.checked_add(by).unwrap_or(Timestamp::MAX)
 }

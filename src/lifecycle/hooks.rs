@@ -5,6 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::view::HookTimeout;
 use crate::api::policy::{Drain, Heartbeat, Lifecycle};
 use crate::api::termination::Signal;
+use crate::drain::window::later;
 
 /// When the instance goes on account of this signal.
 #[must_use]
@@ -105,10 +106,6 @@ impl Grid {
     fn nth(&self, n: i64) -> SignedDuration {
         SignedDuration::from_secs(self.interval.as_secs().saturating_mul(n))
     }
-}
-
-fn later(time: Timestamp, by: SignedDuration) -> Timestamp {
-    time.checked_add(by).unwrap_or(Timestamp::MAX)
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::api::Time;
 use crate::api::termination::{BlockReason, BlockedPod, PodsStatus};
+use crate::api::{Time, bounded};
 use crate::drain::Plan;
 use crate::drain::plan::Stuck;
 use crate::drain::queue::{Block, Work};
@@ -103,7 +103,7 @@ fn stuck(stuck: &Stuck) -> BlockedPod {
         by: None,
         since: Time(stuck.since),
         force_time: None,
-        message: shortened(
+        message: bounded(
             format!("still there a minute after its grace period; {kept_by}"),
             MESSAGE_MAX,
         ),
@@ -120,16 +120,11 @@ fn refused(work: &Work, now: Timestamp) -> Option<BlockedPod> {
         pod: work.pod.clone(),
         uid: work.uid.clone(),
         reason: block.reason,
-        by: block.by.clone().map(|by| shortened(by, BY_MAX)),
+        by: block.by.clone().map(|by| bounded(by, BY_MAX)),
         since: Time(block.since),
         force_time: work.force_at.map(Time),
-        message: shortened(block.message.clone(), MESSAGE_MAX),
+        message: bounded(block.message.clone(), MESSAGE_MAX),
     })
-}
-
-fn shortened(mut text: String, max: usize) -> String {
-    text.truncate(text.floor_char_boundary(max));
-    text
 }
 
 fn number(count: usize) -> u32 {

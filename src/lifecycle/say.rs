@@ -5,9 +5,9 @@ use jiff::Timestamp;
 use super::effect::Outcome as Did;
 use super::hooks::Grid;
 use super::view::{HookTimeout, View};
-use crate::api::Time;
 use crate::api::condition::{self, READY, RECONCILING, STALLED, Statement};
 use crate::api::termination::{LifecycleActionState, NodeTerminationStatus, Outcome, Phase};
+use crate::api::{Time, bounded};
 
 /// The node is closed to new pods.
 const CORDONED: &str = "Cordoned";
@@ -72,10 +72,7 @@ fn take_down(view: &View<'_>, status: &mut NodeTerminationStatus, outcome: &Did)
                 .iter()
                 .find(|s| &s.id == signal_id)
                 .map_or(view.now, |s| s.notice_time.0);
-            let timeout = match view.hooks.get(signal_id) {
-                Some(HookTimeout::Known { heartbeat, .. }) => Some(*heartbeat),
-                _ => None,
-            };
+            let timeout = view.hooks.get(signal_id).and_then(HookTimeout::heartbeat);
             action.heartbeats += 1;
             action.message = None;
             action.next_heartbeat_time = heartbeat
@@ -92,9 +89,7 @@ fn take_down(view: &View<'_>, status: &mut NodeTerminationStatus, outcome: &Did)
             close(action, view.now);
         }
         Did::CallFailed { message, .. } => {
-            let mut message = message.clone();
-            message.truncate(message.floor_char_boundary(MESSAGE_MAX));
-            action.message = Some(message);
+            action.message = Some(bounded(message.clone(), MESSAGE_MAX));
         }
     }
 }

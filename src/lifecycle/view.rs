@@ -92,3 +92,14 @@ pub enum HookTimeout {
     /// They can not be read; why.
     Unknown(String),
 }
+
+impl HookTimeout {
+    /// Without a heartbeat the action ends after this, if that is known.
+    #[must_use]
+    pub fn heartbeat(&self) -> Option<SignedDuration> {
+        match self {
+            Self::Known { heartbeat, .. } => Some(*heartbeat),
+            Self::Unknown(_) => None,
+        }
+    }
+}

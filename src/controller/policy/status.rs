@@ -4,12 +4,12 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::Context;
-use crate::api::Time;
 use crate::api::condition::{self, READY, RECONCILING, STALLED, Statement};
 use crate::api::policy::{
     Source, SourceState, SourceStatus, TerminationPolicy, TerminationPolicyStatus,
 };
 use crate::api::termination::Phase;
+use crate::api::{Time, bounded};
 use crate::source::supervisor::QueueKey;
 
 /// The longest message of a source, in bytes: the field's maximum is 1024.
@@ -60,7 +60,7 @@ fn source(
     stored: &TerminationPolicyStatus,
     now: Timestamp,
 ) -> SourceStatus {
-    let (state, reason, mut message, since) = match source.sqs.as_ref().map(QueueKey::of) {
+    let (state, reason, message, since) = match source.sqs.as_ref().map(QueueKey::of) {
         None => unsupported(
             "NoAgent",
             "this release has no agent that reads instance metadata",
@@ -86,7 +86,7 @@ fn source(
             ),
         },
     };
-    message.truncate(message.floor_char_boundary(MESSAGE_MAX));
+    let message = bounded(message, MESSAGE_MAX);
     let same = stored
         .sources
         .iter()

@@ -63,9 +63,11 @@ async fn carry_out(
         Effect::Withdraw if free => context.evictor.withdraw(uid),
         Effect::CloseView | Effect::Withdraw => {}
         Effect::ReadHook { signal_id } => read_hook(object, signal_id, context).await,
-        Effect::Heartbeat { signal_id } => return Ok(heartbeat(object, signal_id, context).await),
+        Effect::Heartbeat { signal_id } => {
+            return Ok(call_lifecycle(object, signal_id, None, context).await);
+        }
         Effect::Complete { signal_id, result } => {
-            return Ok(complete(object, signal_id, result, context).await);
+            return Ok(call_lifecycle(object, signal_id, Some(result), context).await);
         }
         Effect::RemoveFinalizer => {
             status::remove_finalizer(&context.clients.control, object).await?;
@@ -155,9 +157,11 @@ async fn read_hook(object: &NodeTermination, signal_id: String, context: &Contex
     });
 }
 
-async fn heartbeat(
+/// Keeps the signal's lifecycle action alive, or ends it with `result`.
+async fn call_lifecycle(
     object: &NodeTermination,
     signal_id: String,
+    result: Option<LifecycleResult>,
     context: &Context,
 ) -> Option<Outcome> {
     if is_too_soon(object, &signal_id, context) {
@@ -165,59 +169,31 @@ async fn heartbeat(
     }
     let (account, action) =
         hooks::action_of(&object.spec.instance_id, signal(object, &signal_id)?)?;
-    let beaten = context
-        .aws
-        .lifecycle(&account)
-        .await
-        .heartbeat(&action)
-        .await;
-    Some(match beaten {
-        Ok(()) => {
-            context
-                .memories
-                .with(object, |m| m.calls_failed.remove(&signal_id));
-            Outcome::Beat { signal_id }
-        }
-        Err(error) if is_over(&error) => Outcome::NoSuchAction { signal_id },
-        Err(error) => failed(object, signal_id, &error, context),
-    })
-}
-
-async fn complete(
-    object: &NodeTermination,
-    signal_id: String,
-    result: LifecycleResult,
-    context: &Context,
-) -> Option<Outcome> {
-    if is_too_soon(object, &signal_id, context) {
-        return None;
-    }
-    let (account, action) =
-        hooks::action_of(&object.spec.instance_id, signal(object, &signal_id)?)?;
-    let verdict = match result {
-        LifecycleResult::Continue => Verdict::Continue,
-        LifecycleResult::Abandon => Verdict::Abandon,
+    let lifecycle = context.aws.lifecycle(&account).await;
+    let called = match result {
+        None => lifecycle.heartbeat(&action).await,
+        Some(LifecycleResult::Continue) => lifecycle.complete(&action, Verdict::Continue).await,
+        Some(LifecycleResult::Abandon) => lifecycle.complete(&action, Verdict::Abandon).await,
     };
-    let completed = context
-        .aws
-        .lifecycle(&account)
-        .await
-        .complete(&action, verdict)
-        .await;
-    Some(match completed {
-        Ok(()) => {
-            tracing::info!(
-                signal = signal_id,
-                group = action.group,
-                hook = action.hook,
-                result = result.as_str(),
-                "lifecycle action completed"
-            );
-            Outcome::Completed { signal_id, result }
-        }
-        Err(error) if is_over(&error) => Outcome::NoSuchAction { signal_id },
-        Err(error) => failed(object, signal_id, &error, context),
-    })
+    match called {
+        Err(error) if is_over(&error) => return Some(Outcome::NoSuchAction { signal_id }),
+        Err(error) => return Some(failed(object, signal_id, &error, context)),
+        Ok(()) => {}
+    }
+    context
+        .memories
+        .with(object, |m| m.calls_failed.remove(&signal_id));
+    let Some(result) = result else {
+        return Some(Outcome::Beat { signal_id });
+    };
+    tracing::info!(
+        signal = signal_id,
+        group = action.group,
+        hook = action.hook,
+        result = result.as_str(),
+        "lifecycle action completed"
+    );
+    Some(Outcome::Completed { signal_id, result })
 }
 
 /// The action is over, or its group is gone.

@@ -38,7 +38,6 @@ pub(super) struct Seen {
 pub(super) fn observe(stored: &NodeTermination, context: &Context) -> Seen {
     let mut object = stored.clone();
     let node = context.nodes.get(&object.spec.node_name);
-    let policy = node.as_ref().and_then(|n| context.policies.for_node(n));
     let (leaving, gone_before, hooks) = context.memories.with(stored, |memory| {
         memory.since.get_or_insert_with(Instant::now);
         memory
@@ -66,6 +65,12 @@ pub(super) fn observe(stored: &NodeTermination, context: &Context) -> Seen {
             hooks,
         )
     });
+    // An incident that has copied its settings goes by the copy: nothing is looked up at every event of a pod.
+    let copied = object.status.as_ref().is_some_and(|s| s.policy.is_some());
+    let policy = node
+        .as_ref()
+        .filter(|_| !copied)
+        .and_then(|n| context.policies.for_node(n));
     let neighbours = neighbours(&object, node.as_deref(), context);
     let pods = context.views.snapshot(&object.spec.node_uid);
     let (work, forced) = context.evictor.work(&object.spec.node_uid);

@@ -100,7 +100,7 @@ fn when(memory: &Memory, status: &NodeTerminationStatus, finishing: bool) -> Due
     if finishing {
         return Due::Now;
     }
-    if said(&stored) == said(status) || is_untouched(status) {
+    if stored == *status || is_untouched(status) || said(&stored) == said(status) {
         return Due::Never;
     }
     if let Some(time) = counts_at(memory, status) {

@@ -4,13 +4,12 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use futures::stream::{self, BoxStream, Stream, StreamExt};
-use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
-use tokio::sync::broadcast::{self, error::RecvError};
 
 use super::{Context, reference};
 use crate::api::termination::NodeTermination;
 use crate::cluster::Guarded;
+use crate::controller::received::received;
 
 type Reference = ObjectRef<Guarded<NodeTermination>>;
 
@@ -42,8 +41,10 @@ pub(super) fn stream(
         .chain(stream::select(incidents, by_node))
         .boxed();
     let context = context.clone();
-    all.flat_map(move |some| stream::iter(some.unwrap_or_else(|| everything(&context))))
-        .map(Ok)
+    all.flat_map(move |some| {
+        stream::iter(some.unwrap_or_else(|| context.terminations.references()))
+    })
+    .map(Ok)
 }
 
 impl Context {
@@ -61,25 +62,4 @@ impl Context {
         self.timeline.forget(&incident.name);
         Vec::new()
     }
-}
-
-fn everything(context: &Context) -> Vec<Reference> {
-    context
-        .terminations
-        .all()
-        .map(|o| ObjectRef::new(&o.name_any()))
-        .collect()
-}
-
-/// What a store tells. `None`: this subscriber fell behind and must look at everything.
-fn received<T: Clone + Send + 'static>(
-    changes: broadcast::Receiver<T>,
-) -> impl Stream<Item = Option<T>> + Send {
-    stream::unfold(changes, |mut changes| async move {
-        match changes.recv().await {
-            Ok(change) => Some((Some(change), changes)),
-            Err(RecvError::Lagged(_)) => Some((None, changes)),
-            Err(RecvError::Closed) => None,
-        }
-    })
 }

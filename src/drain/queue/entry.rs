@@ -11,6 +11,7 @@ use crate::drain::budget::{self, BudgetId, Gate, Permit};
 use crate::drain::plan::Candidate;
 use crate::drain::pod::Pod;
 use crate::drain::select::Tier;
+use crate::drain::window::later;
 
 /// A watch event can be lost; a pod that waits on its budget tries once in this time.
 const PROBE_AFTER: SignedDuration = SignedDuration::from_secs(150);
@@ -420,10 +421,6 @@ impl Entry {
             .filter(|at| *at > now)
             .map_or(until, |at| at.min(until))
     }
-}
-
-fn later(now: Timestamp, by: SignedDuration) -> Timestamp {
-    now.checked_add(by).unwrap_or(Timestamp::MAX)
 }
 
 fn doubled(first: SignedDuration, failures: u32) -> SignedDuration {

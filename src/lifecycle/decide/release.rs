@@ -4,7 +4,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::super::effect::{Effect, LifecycleResult};
 use super::super::hooks::Grid;
-use super::{Pass, later, timeout_of};
+use super::super::view::HookTimeout;
+use super::{Pass, later};
 use crate::api::Time;
 use crate::api::policy::{Heartbeat, OnDrainFailure};
 use crate::api::termination::{
@@ -44,7 +45,13 @@ impl Pass<'_> {
         signal: &Signal,
         heartbeat: &Heartbeat,
     ) -> Option<Timestamp> {
-        let grid = Grid::new(heartbeat, timeout_of(self.view.hooks.get(&signal.id)));
+        let grid = Grid::new(
+            heartbeat,
+            self.view
+                .hooks
+                .get(&signal.id)
+                .and_then(HookTimeout::heartbeat),
+        );
         let notice = signal.notice_time.0;
         let recorded = action.next_heartbeat_time.as_ref()?.0;
         let sooner = if grid.shortened {
