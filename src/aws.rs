@@ -9,7 +9,6 @@ mod error;
 mod lifecycle;
 mod metrics;
 mod queue;
-mod region;
 #[cfg(test)]
 mod tests;
 
@@ -25,7 +24,6 @@ pub use error::{Error, Operation, Reason};
 pub use lifecycle::{Hook, Lifecycle, LifecycleAction, LifecycleResult};
 pub use metrics::Metrics;
 pub use queue::{Message, Queue, ReceiptHandle};
-pub use region::region_of_queue;
 
 /// The most calls to Auto Scaling in flight at once, over all accounts: its API is throttled per account and region, and
 /// the same allowance serves the group's own scaling.

@@ -8,7 +8,9 @@ mod eventbridge;
 mod field;
 pub mod identity;
 
-use crate::api::termination::Signal;
+use jiff::Timestamp;
+
+use crate::api::termination::{LifecycleHook, MaintenanceState, RUNNING, Signal};
 
 /// The longest body that is looked at, in bytes: the greatest message of SQS, 1 MiB (SQS Developer Guide,
 /// "Amazon SQS message quotas").
@@ -23,11 +25,35 @@ pub struct Heard {
     pub signal: Signal,
 }
 
+impl Heard {
+    /// It only changes what was heard before: maintenance that is canceled or over, a stopped instance that runs again.
+    /// It is recorded on the instance's open incident, and opens none.
+    #[must_use]
+    pub fn only_follows(&self) -> bool {
+        let maintenance = self.signal.maintenance.as_ref();
+        maintenance.is_some_and(|m| m.state != MaintenanceState::Scheduled)
+            || self.signal.instance_state.as_deref() == Some(RUNNING)
+    }
+}
+
+/// An instance that launches, and the lifecycle action that holds it back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Launch {
+    /// The EC2 instance's ID.
+    pub instance_id: String,
+    /// When Auto Scaling gave notice.
+    pub notice_time: Timestamp,
+    /// The action that waits for the instance's Node to be Ready.
+    pub hook: LifecycleHook,
+}
+
 /// What a readable body says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Parsed {
     /// At least one signal.
     Signals(Vec<Heard>),
+    /// An instance launches.
+    Launch(Launch),
     /// Nothing that we act on: it is acknowledged and counted.
     Discarded(Discard),
 }

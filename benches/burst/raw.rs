@@ -55,13 +55,11 @@ pub async fn run(name: &'static str, control_plane: &ControlPlane, stage: &Stage
 
 async fn record_and_cordon(client: &Client, node: &TestNode) {
     let notice = Timestamp::from_second(Timestamp::now().as_second()).unwrap();
+    let id = identity::spot_interruption(&node.instance_id, notice, Some("terminate"));
     let signal = Signal {
-        id: identity::spot_interruption(&node.instance_id, notice, Some("terminate")),
-        kind: SignalKind::SpotInterruption,
-        notice_time: Time(notice),
         deadline: Some(Time(notice + SignedDuration::from_secs(120))),
         instance_action: Some("terminate".into()),
-        lifecycle_hook: None,
+        ..Signal::new(id, SignalKind::SpotInterruption, Time(notice))
     };
     let whose = Identity {
         node_name: node.name.clone(),

@@ -2,9 +2,11 @@
 
 pub(crate) mod defaults;
 mod rank;
+mod region;
 mod selector;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -12,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::condition::Condition;
 use super::termination::SignalKind;
 use crate::api::Time;
+pub use region::region_of_queue;
 
 /// Which nodes, which event sources, and what to do when one of the nodes is taken away.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -77,6 +80,12 @@ pub struct TerminationPolicySpec {
     /// How Auto Scaling lifecycle actions are kept alive and completed.
     #[serde(default)]
     pub lifecycle: Lifecycle,
+    /// When to act on maintenance that AWS has scheduled.
+    #[serde(default)]
+    pub maintenance: Maintenance,
+    /// How many nodes may be drained at once when nothing presses.
+    #[serde(default)]
+    pub limits: Limits,
     /// How long a finished NodeTermination is kept, in seconds. It is never removed while its Node still exists.
     #[serde(default = "defaults::ttl_seconds_after_finished")]
     #[schemars(range(min = 0, max = 31_536_000))]
@@ -120,7 +129,7 @@ pub struct Source {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    // The forms of `aws::region_of_queue`.
+    // The forms of `region_of_queue`.
     validation = Rule::new("has(self.region) || self.queueURL.matches('^https?://(sqs(-fips)?[.][a-z0-9-]*-[a-z0-9-]*[0-9]|[a-z0-9-]*-[a-z0-9-]*[0-9][.]queue|[^/]+[.]sqs[.][a-z0-9-]*-[a-z0-9-]*[0-9][.]vpce)[.](amazonaws[.](com|com[.]cn|eu)|api[.](aws|amazonwebservices[.](com[.]cn|eu)))(:[0-9]+)?/')")
         .message("region: the queue URL names no region, so sqs.region must be set"),
     validation = Rule::new("!has(self.externalID) || has(self.roleARN)")
@@ -162,6 +171,26 @@ pub struct SqsSource {
     /// What becomes of a message about an instance that is no node of this cluster. Leave gives it back for another cluster that shares the queue, and deletes it once its deadline has passed.
     #[serde(default)]
     pub unknown_instances: UnknownInstances,
+    /// Act only on instances that carry an EC2 tag with this key, whatever its value; messages about others are treated as those about unknown instances. It costs ec2:DescribeInstances. Absent: every node of this cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128))]
+    pub managed_tag: Option<String>,
+    /// Complete the lifecycle hooks of instances that launch, once their Node is Ready.
+    #[serde(default)]
+    pub launch_hooks: LaunchHooks,
+}
+
+/// The lifecycle hooks of instances that launch.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LaunchHooks {
+    /// Complete them with CONTINUE once the instance's Node is Ready. Never under mode Observe.
+    #[serde(default)]
+    pub complete: bool,
+    /// Only hooks of these Auto Scaling groups. Empty: of every group; then no other cluster may share the queue, for its launches would be held here.
+    #[serde(default)]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 255)))]
+    pub auto_scaling_group_names: Vec<String>,
 }
 
 /// What becomes of a message about an instance that is no node of this cluster.
@@ -185,7 +214,7 @@ pub struct ImdsSource {
 }
 
 /// What to do about each kind of interruption.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Actions {
     /// A spot instance is taken back in two minutes.
@@ -194,15 +223,32 @@ pub struct Actions {
     /// An Auto Scaling group terminates the instance and waits for its lifecycle hook.
     #[serde(default)]
     pub auto_scaling_termination: Action,
+    /// AWS has announced a reboot, a stop, a retirement or other work on the machine.
+    #[serde(default)]
+    pub scheduled_maintenance: Action,
+    /// The instance stops or terminates already, whoever asked for it.
+    #[serde(default)]
+    pub instance_state_change: Action,
+    /// An interruptible capacity reservation is reclaimed, or a Capacity Block ends.
+    #[serde(default)]
+    pub capacity_reservation: Action,
+    /// A spot instance is at a heightened risk of interruption. Observe by default: a storm of these would empty the pools; CordonAndDrain suits groups with Capacity Rebalancing.
+    #[serde(default = "defaults::rebalance_recommendation")]
+    pub rebalance_recommendation: Action,
 }
 
 impl Actions {
-    /// The action for a kind of signal.
+    /// The action for a kind of signal. What a person asks for by hand is always carried out.
     #[must_use]
     pub fn of(&self, kind: SignalKind) -> Action {
         match kind {
             SignalKind::SpotInterruption => self.spot_interruption,
             SignalKind::AutoScalingTermination => self.auto_scaling_termination,
+            SignalKind::ScheduledMaintenance => self.scheduled_maintenance,
+            SignalKind::InstanceStateChange => self.instance_state_change,
+            SignalKind::CapacityReservation => self.capacity_reservation,
+            SignalKind::RebalanceRecommendation => self.rebalance_recommendation,
+            SignalKind::Manual => Action::CordonAndDrain,
         }
     }
 }
@@ -233,6 +279,10 @@ pub struct Cordon {
     /// Also label the node so that load balancers of Services take it out. It also removes backends of Services with externalTrafficPolicy: Local.
     #[serde(default)]
     pub exclude_from_load_balancers: bool,
+    /// The cordon of a rebalance recommendation is lifted after this, in seconds, if nothing else came. Absent: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 10, max = 2_592_000))]
+    pub expire_seconds: Option<u32>,
 }
 
 /// The taint that is put on beside the cordon.
@@ -356,6 +406,26 @@ pub struct Heartbeat {
     #[serde(default = "defaults::heartbeat_until_seconds")]
     #[x_kube(validation = Rule::new("self >= 60 && self <= 172800").message("heartbeat: untilSeconds must be from 60 to 172800"))]
     pub until_seconds: u32,
+}
+
+/// When to act on maintenance that AWS has scheduled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Maintenance {
+    /// How long before the window opens a reboot or a system maintenance is acted on, in seconds; until then the incident waits and the node stays open. A stop or a retirement is acted on at once.
+    #[serde(default = "defaults::lead_seconds")]
+    #[schemars(range(min = 0, max = 2_592_000))]
+    pub lead_seconds: u32,
+}
+
+/// How many nodes may be drained at once when nothing presses.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Limits {
+    /// How many of the policy's nodes, or what share of them, may be drained at once on account of rebalance recommendations, maintenance and by hand; also on account of lifecycle hooks that are kept alive by heartbeats. A share is rounded down, but never to none. Urgent kinds never wait.
+    #[serde(default = "defaults::max_concurrent")]
+    #[x_kube(validation = Rule::new("type(self) == int ? self >= 1 : self.matches('^([1-9][0-9]?|100)%$')").message("limits: maxConcurrent must be a number from 1, or a share from 1% to 100%"))]
+    pub max_concurrent: IntOrString,
 }
 
 /// What a drain that did not end in time means for the lifecycle hook.

@@ -30,8 +30,8 @@ pub struct Identity {
 impl Identity {
     fn is_of(&self, spec: &NodeTerminationSpec) -> bool {
         self.node_name == spec.node_name
-            && self.node_uid == spec.node_uid
-            && self.instance_id == spec.instance_id
+            && Some(&self.node_uid) == spec.node_uid.as_ref()
+            && Some(&self.instance_id) == spec.instance_id.as_ref()
     }
 }
 

@@ -135,14 +135,14 @@ impl Record {
         Self {
             name: object.name_any(),
             uid: object.uid(),
-            instance: object.spec.instance_id.clone(),
+            instance: object.instance_id().unwrap_or_default().to_owned(),
             finished: status
                 .filter(|_| !is_open(object))
                 .and_then(|s| s.completed_at.as_ref())
                 .map(|t| t.0),
             ttl: SignedDuration::from_secs(policy.ttl_seconds_after_finished.into()),
             limit: policy.history_limit,
-            node_there: node.is_some_and(|n| n.uid == object.spec.node_uid),
+            node_there: node.is_some_and(|n| Some(n.uid.as_str()) == object.node_uid()),
             policy: policy.name,
         }
     }

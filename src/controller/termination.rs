@@ -214,7 +214,7 @@ impl Context {
                 .as_ref()
                 .and_then(|s| s.phase)
                 .is_some_and(Phase::is_finished);
-            (object.spec.node_uid == node_uid && !finished).then(|| object.name_any())
+            (object.node_uid() == Some(node_uid) && !finished).then(|| object.name_any())
         })
     }
 }

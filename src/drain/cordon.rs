@@ -175,6 +175,8 @@ pub(crate) mod tests {
             labels: std::iter::once(("a".to_owned(), "b".to_owned())).collect(),
             has_provider_id: true,
             instance_id: None,
+            ready: true,
+            boot_id: None,
             unschedulable: false,
             taints: vec![taint],
             cordon: None,

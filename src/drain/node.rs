@@ -46,6 +46,17 @@ pub struct NodeStatus {
     /// The node's conditions.
     #[serde(default)]
     pub conditions: Vec<NodeCondition>,
+    /// What the kubelet says of its machine.
+    #[serde(default)]
+    pub node_info: NodeInfo,
+}
+
+/// The part of a Node's system information that is read.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct NodeInfo {
+    /// Another one after each boot.
+    #[serde(rename = "bootID", default)]
+    pub boot_id: Option<String>,
 }
 
 /// The part of a Node's condition that is read.
@@ -75,6 +86,10 @@ pub struct Node {
     pub has_provider_id: bool,
     /// The EC2 instance, if the provider ID names one.
     pub instance_id: Option<String>,
+    /// Whether the kubelet says that the node is Ready.
+    pub ready: bool,
+    /// The machine's boot, if the kubelet has reported one: another one after each boot.
+    pub boot_id: Option<String>,
     /// Whether the node is closed to new pods.
     pub unschedulable: bool,
     /// The node's taints.
@@ -103,6 +118,12 @@ impl From<NodeObject> for Node {
                 .as_deref()
                 .and_then(instance_of)
                 .map(str::to_owned),
+            ready: object
+                .status
+                .conditions
+                .iter()
+                .any(|c| c.kind == "Ready" && c.status == "True"),
+            boot_id: object.status.node_info.boot_id.filter(|id| !id.is_empty()),
             unschedulable: object.spec.unschedulable,
             taints: object.spec.taints,
             cordon: annotations

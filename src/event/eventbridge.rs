@@ -116,12 +116,9 @@ fn spot_interruption(body: &str) -> Result<Parsed, Malformed> {
     Ok(one(
         instance_id,
         Signal {
-            id,
-            kind: SignalKind::SpotInterruption,
-            notice_time: Time(notice),
             deadline: Some(Time(deadline)),
             instance_action,
-            lifecycle_hook: None,
+            ..Signal::new(id, SignalKind::SpotInterruption, Time(notice))
         },
     ))
 }
@@ -148,16 +145,13 @@ fn auto_scaling_termination(body: &str) -> Result<Parsed, Malformed> {
         role_arn: None,
         external_id: None,
     };
+    let id = identity::auto_scaling_termination(&instance_id, &hook);
     Ok(one(
-        instance_id.clone(),
+        instance_id,
+        // Its deadline follows from the hook's time-out, which the event does not tell.
         Signal {
-            id: identity::auto_scaling_termination(&instance_id, &hook),
-            kind: SignalKind::AutoScalingTermination,
-            notice_time: Time(notice),
-            // It follows from the hook's time-out, which the event does not tell.
-            deadline: None,
-            instance_action: None,
             lifecycle_hook: Some(hook),
+            ..Signal::new(id, SignalKind::AutoScalingTermination, Time(notice))
         },
     ))
 }

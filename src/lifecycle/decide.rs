@@ -165,6 +165,14 @@ impl Pass<'_> {
                 .map(|h| Grid::new(h, hooks.get(&signal.id).and_then(HookTimeout::heartbeat)));
             status.lifecycle_actions.push(LifecycleActionStatus {
                 signal_id: signal.id.clone(),
+                hook_name: signal
+                    .lifecycle_hook
+                    .as_ref()
+                    .map_or_else(String::new, |h| h.hook_name.clone()),
+                auto_scaling_group_name: signal
+                    .lifecycle_hook
+                    .as_ref()
+                    .map(|h| h.auto_scaling_group_name.clone()),
                 state: if ours {
                     LifecycleActionState::Pending
                 } else {

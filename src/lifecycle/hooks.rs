@@ -123,13 +123,10 @@ mod tests {
     }
 
     fn hook_signal() -> Signal {
+        let id = "AutoScalingTermination-0123456789abcdef".to_owned();
         Signal {
-            id: "AutoScalingTermination-0123456789abcdef".into(),
-            kind: SignalKind::AutoScalingTermination,
-            notice_time: Time(at(1000)),
-            deadline: None,
-            instance_action: None,
             lifecycle_hook: Some(LifecycleHook::default()),
+            ..Signal::new(id, SignalKind::AutoScalingTermination, Time(at(1000)))
         }
     }
 

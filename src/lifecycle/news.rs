@@ -34,7 +34,10 @@ pub fn happenings(
         news.push(News {
             reason: "Cordoned",
             warning: false,
-            note: format!("{kind} of {}{deadline}", object.spec.instance_id),
+            note: format!(
+                "{kind} of {}{deadline}",
+                object.instance_id().unwrap_or(&object.spec.node_name)
+            ),
         });
     }
     if before.blocked.is_empty() && !now.blocked.is_empty() {

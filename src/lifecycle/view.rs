@@ -61,8 +61,10 @@ impl<'a> Machine<'a> {
     #[must_use]
     pub fn of(spec: &NodeTerminationSpec, node: Option<&'a Node>) -> Self {
         match node {
-            Some(node) if node.uid != spec.node_uid => Self::Gone,
-            Some(node) if node.instance_id.as_ref() != Some(&spec.instance_id) => Self::Mismatch,
+            Some(node) if spec.node_uid.as_ref().is_some_and(|uid| *uid != node.uid) => Self::Gone,
+            Some(node) if spec.instance_id.is_some() && node.instance_id != spec.instance_id => {
+                Self::Mismatch
+            }
             Some(node) => Self::Present(node),
             None => Self::Gone,
         }

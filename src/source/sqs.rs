@@ -126,6 +126,7 @@ impl Monitor {
     async fn handle(&self, message: Message) -> (ReceiptHandle, Disposition) {
         let disposition = match event::parse(&message.body) {
             Ok(Parsed::Signals(heard)) => self.record_all(&message, heard).await,
+            Ok(Parsed::Launch(_)) => Disposition::Leave,
             Ok(Parsed::Discarded(why)) => Disposition::Delete(vec![Settled::Nothing(why.as_str())]),
             Err(malformed) => {
                 let last = message.receive_count >= MALFORMED_RECEIVES;

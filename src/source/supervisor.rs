@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::record::Recorder;
 use super::sqs::Monitor;
 use crate::api::policy::{SourceState, SqsSource, TerminationPolicy, UnknownInstances};
-use crate::aws::{Account, Aws, region_of_queue};
+use crate::aws::{Account, Aws};
 use crate::telemetry::Health;
 
 /// A queue, and as whom it is read.
@@ -27,12 +27,8 @@ impl QueueKey {
     /// The queue of a source; `None` if neither the source nor the URL names a region.
     #[must_use]
     pub fn of(source: &SqsSource) -> Option<Self> {
-        let region = source
-            .region
-            .clone()
-            .or_else(|| region_of_queue(&source.queue_url).map(str::to_owned))?;
         let account = Account {
-            region,
+            region: source.region()?.to_owned(),
             role_arn: source.role_arn.clone(),
             external_id: source.external_id.clone(),
         };
@@ -235,6 +231,7 @@ async fn forward(mut state: watch::Receiver<MonitorState>, changes: broadcast::S
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::policy::LaunchHooks;
     use crate::api::policy::{Source, TerminationPolicySpec};
 
     fn policy(sources: Vec<SqsSource>) -> TerminationPolicy {
@@ -268,6 +265,8 @@ mod tests {
             receivers,
             visibility_timeout_seconds,
             unknown_instances,
+            managed_tag: None,
+            launch_hooks: LaunchHooks::default(),
         }
     }
 

@@ -25,13 +25,11 @@ async fn start() -> ControlPlane {
 
 /// A spot notice for the instance, as every monitor records it.
 pub fn spot(instance_id: &str, notice: Timestamp) -> Signal {
+    let id = identity::spot_interruption(instance_id, notice, Some("terminate"));
     Signal {
-        id: identity::spot_interruption(instance_id, notice, Some("terminate")),
-        kind: SignalKind::SpotInterruption,
-        notice_time: Time(notice),
         deadline: Some(Time(notice + SignedDuration::from_secs(120))),
         instance_action: Some("terminate".to_owned()),
-        lifecycle_hook: None,
+        ..Signal::new(id, SignalKind::SpotInterruption, Time(notice))
     }
 }
 

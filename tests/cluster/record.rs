@@ -125,7 +125,7 @@ async fn a_newer_notice_after_an_incident_that_is_over_opens_the_next() {
         next.spec.signals,
         [spot(&corner.node().instance_id, notice)]
     );
-    assert_eq!(next.spec.node_uid, corner.node().uid);
+    assert_eq!(next.node_uid(), Some(corner.node().uid.as_str()));
     corner.send(notice + SignedDuration::from_secs(1)).await;
     assert_eq!(corner.incident(2).await.unwrap().spec.signals.len(), 2);
     assert!(corner.incident(3).await.is_none());
@@ -159,7 +159,7 @@ async fn a_squatted_name_does_not_keep_a_notice_from_being_recorded() {
             .unwrap();
         corner.send(corner.noticed()).await;
         let ours = corner.incident(2).await.expect(prefix);
-        assert_eq!(ours.spec.node_uid, corner.node().uid);
+        assert_eq!(ours.node_uid(), Some(corner.node().uid.as_str()));
         assert_eq!(
             ours.spec.signals,
             [spot(&corner.node().instance_id, corner.noticed())]

@@ -1,6 +1,8 @@
 //! The defaults of a policy, in one place: the schema and the code share them.
 
-use super::{CordonTaint, Drain};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+use super::{Action, Actions, CordonTaint, Drain, Limits, Maintenance};
 use crate::api::GROUP;
 
 /// A week: long enough for a post-mortem.
@@ -47,6 +49,49 @@ pub(super) fn deadline_margin_seconds() -> u32 {
 /// 48 hours: where Auto Scaling itself ends a lifecycle action.
 pub(super) fn heartbeat_until_seconds() -> u32 {
     172_800
+}
+
+/// Nothing has happened yet, and it may hit every node of a pool at once.
+pub(super) fn rebalance_recommendation() -> Action {
+    Action::Observe
+}
+
+/// An hour: long enough for slow pods, short enough not to lose the node for days.
+pub(super) fn lead_seconds() -> u32 {
+    3600
+}
+
+pub(super) fn max_concurrent() -> IntOrString {
+    IntOrString::String("100%".to_owned())
+}
+
+impl Default for Actions {
+    fn default() -> Self {
+        Self {
+            spot_interruption: Action::default(),
+            auto_scaling_termination: Action::default(),
+            scheduled_maintenance: Action::default(),
+            instance_state_change: Action::default(),
+            capacity_reservation: Action::default(),
+            rebalance_recommendation: rebalance_recommendation(),
+        }
+    }
+}
+
+impl Default for Maintenance {
+    fn default() -> Self {
+        Self {
+            lead_seconds: lead_seconds(),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_concurrent: max_concurrent(),
+        }
+    }
 }
 
 impl Default for CordonTaint {

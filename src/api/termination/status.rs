@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::api::condition::Condition;
-use crate::api::policy::{Actions, Cordon, Drain, Lifecycle, Mode, defaults};
+use crate::api::policy::{Actions, Cordon, Drain, Lifecycle, Limits, Maintenance, Mode, defaults};
 use crate::api::{Time, termination::SignalKind};
 
 /// What was done about the incident, what still blocks, and what comes next at what time.
@@ -21,6 +21,12 @@ pub struct NodeTerminationStatus {
     /// What came of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
+    /// The machine behind the node's name, as it was when work began. It binds an object made by hand, and a new boot ID tells that a rebooted machine is back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<NodeIdentity>,
+    /// What the incident waits for, and until when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<Waiting>,
     /// The most urgent signal's kind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<SignalKind>,
@@ -66,8 +72,66 @@ pub struct NodeTerminationStatus {
     /// Each lifecycle action that waits for us, or waited.
     #[serde(default)]
     #[schemars(length(max = 32))]
-    #[x_kube(merge_strategy = ListMerge::Map(vec!["signalID".into()]))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["signalID".into(), "hookName".into()]))]
     pub lifecycle_actions: Vec<LifecycleActionStatus>,
+}
+
+/// The machine behind a node's name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeIdentity {
+    /// The Node's UID.
+    #[schemars(length(max = 64))]
+    pub uid: String,
+    /// The EC2 instance, if the Node's provider ID names one.
+    #[serde(
+        rename = "instanceID",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schemars(length(max = 19))]
+    pub instance_id: Option<String>,
+    /// The boot ID that the kubelet reported.
+    #[serde(rename = "bootID", default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub boot_id: Option<String>,
+}
+
+/// What an incident waits for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Waiting {
+    /// Held, MaintenanceWindow, LimitReached or NodeNotFound.
+    pub reason: WaitReason,
+    /// Until when at the latest, RFC 3339; absent: until somebody changes something.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Time>,
+}
+
+/// Why an incident waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum WaitReason {
+    /// Somebody set spec.hold.
+    Held,
+    /// The maintenance window opens later than maintenance.leadSeconds from now.
+    MaintenanceWindow,
+    /// As many of the policy's nodes as limits.maxConcurrent allows are being drained.
+    LimitReached,
+    /// No Node has that name.
+    NodeNotFound,
+}
+
+impl WaitReason {
+    /// The reason as it stands in conditions, logs and metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Held => "Held",
+            Self::MaintenanceWindow => "MaintenanceWindow",
+            Self::LimitReached => "LimitReached",
+            Self::NodeNotFound => "NodeNotFound",
+        }
+    }
 }
 
 /// How far an incident is.
@@ -131,6 +195,12 @@ pub enum Outcome {
     NoPolicy,
     /// Somebody canceled or deleted it; what was done was undone.
     Canceled,
+    /// AWS canceled or ended the maintenance; what was done was undone.
+    Withdrawn,
+    /// Nothing followed the recommendation within cordon.expireSeconds; what was done was undone.
+    Expired,
+    /// No Node had the name for five minutes; nothing was done.
+    NodeNotFound,
     /// The Node's provider ID is not the instance that the object names; nothing was done.
     IdentityMismatch,
 }
@@ -147,6 +217,9 @@ impl Outcome {
             Self::NodeGone => "NodeGone",
             Self::NoPolicy => "NoPolicy",
             Self::Canceled => "Canceled",
+            Self::Withdrawn => "Withdrawn",
+            Self::Expired => "Expired",
+            Self::NodeNotFound => "NodeNotFound",
             Self::IdentityMismatch => "IdentityMismatch",
         }
     }
@@ -172,9 +245,39 @@ pub struct EffectivePolicy {
     /// As in the policy.
     pub lifecycle: Lifecycle,
     /// As in the policy.
+    #[serde(default)]
+    pub maintenance: Maintenance,
+    /// As in the policy.
+    #[serde(default)]
+    pub limits: Limits,
+    /// How the policy's first queue is reached: by it lifecycle actions are found that instance metadata told of. Absent: the policy has no queue, and such actions are not ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aws: Option<AwsAccess>,
+    /// As in the policy.
     pub ttl_seconds_after_finished: u32,
     /// As in the policy.
     pub history_limit: u32,
+}
+
+/// Where AWS is called, and as whom.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AwsAccess {
+    /// The region.
+    #[schemars(length(max = 32))]
+    pub region: String,
+    /// The role to assume; absent: the operator's own.
+    #[serde(rename = "roleARN", default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub role_arn: Option<String>,
+    /// The external ID to send when the role is assumed.
+    #[serde(
+        rename = "externalID",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schemars(length(max = 512))]
+    pub external_id: Option<String>,
 }
 
 /// When a signal was first seen.
@@ -303,6 +406,14 @@ pub struct LifecycleActionStatus {
     #[serde(rename = "signalID")]
     #[schemars(length(max = 64))]
     pub signal_id: String,
+    /// The lifecycle hook. A signal from instance metadata names none: every hook that was found waiting has a row.
+    #[serde(default)]
+    #[schemars(length(max = 255))]
+    pub hook_name: String,
+    /// The Auto Scaling group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 255))]
+    pub auto_scaling_group_name: Option<String>,
     /// How it stands.
     pub state: LifecycleActionState,
     /// How many heartbeats were accepted.
@@ -356,6 +467,9 @@ impl Default for EffectivePolicy {
             cordon: Cordon::default(),
             drain: Drain::default(),
             lifecycle: Lifecycle::default(),
+            maintenance: Maintenance::default(),
+            limits: Limits::default(),
+            aws: None,
             ttl_seconds_after_finished: defaults::ttl_seconds_after_finished(),
             history_limit: defaults::history_limit(),
         }

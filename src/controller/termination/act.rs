@@ -46,7 +46,10 @@ async fn carry_out(
     effect: Effect,
     context: &Context,
 ) -> Result<Option<Outcome>, cluster::Error> {
-    let (node, uid) = (&object.spec.node_name, &object.spec.node_uid);
+    let (node, uid) = (
+        &object.spec.node_name,
+        object.node_uid().unwrap_or_default(),
+    );
     let ends = matches!(effect, Effect::CloseView | Effect::Withdraw);
     // Another open incident of this node still needs its pods' view and their place in the queue.
     let free = ends && context.is_free(uid, &object.name_any());
@@ -142,7 +145,7 @@ fn offer(object: &NodeTermination, view: &View<'_>, plan: Plan, context: &Contex
     });
     context.evictor.offer(
         &object.spec.node_name,
-        &object.spec.node_uid,
+        object.node_uid().unwrap_or_default(),
         plan.candidates,
     );
 }
@@ -167,8 +170,7 @@ async fn call_lifecycle(
     if is_too_soon(object, &signal_id, context) {
         return None;
     }
-    let (account, action) =
-        hooks::action_of(&object.spec.instance_id, signal(object, &signal_id)?)?;
+    let (account, action) = hooks::action_of(object.instance_id()?, signal(object, &signal_id)?)?;
     let lifecycle = context.aws.lifecycle(&account).await;
     let called = match result {
         None => lifecycle.heartbeat(&action).await,

@@ -65,11 +65,12 @@ impl Memories {
         let of_node = inner.nodes.entry(object.spec.node_name.clone());
         of_node.or_default().insert(name.clone());
         let (known, memory) = inner.incidents.entry(name).or_default();
-        memory.node_uid.clone_from(&object.spec.node_uid);
+        let node_uid = object.node_uid().unwrap_or_default().to_owned();
+        memory.node_uid.clone_from(&node_uid);
         if *known != uid {
             *known = uid;
             *memory = Memory {
-                node_uid: object.spec.node_uid.clone(),
+                node_uid,
                 ..Memory::default()
             };
         }

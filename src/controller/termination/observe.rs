@@ -72,8 +72,9 @@ pub(super) fn observe(stored: &NodeTermination, context: &Context) -> Seen {
         .filter(|_| !copied)
         .and_then(|n| context.policies.for_node(n));
     let neighbours = neighbours(&object, node.as_deref(), context);
-    let pods = context.views.snapshot(&object.spec.node_uid);
-    let (work, forced) = context.evictor.work(&object.spec.node_uid);
+    let uid = object.node_uid().unwrap_or_default();
+    let pods = context.views.snapshot(uid);
+    let (work, forced) = context.evictor.work(uid);
     Seen {
         object,
         node,
@@ -100,7 +101,7 @@ fn neighbours(object: &NodeTermination, node: Option<&Node>, context: &Context) 
         return Vec::new();
     }
     context
-        .open_on(&object.spec.node_uid)
+        .open_on(object.node_uid().unwrap_or_default())
         .filter(|other| *other != name)
         .collect()
 }

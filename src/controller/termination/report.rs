@@ -182,7 +182,7 @@ fn tell(
             api_version: Some("v1".to_owned()),
             kind: Some("Node".to_owned()),
             name: Some(object.spec.node_name.clone()),
-            uid: Some(object.spec.node_uid.clone()),
+            uid: object.node_uid().map(str::to_owned),
             ..Default::default()
         };
         context.events.emit(Happening {

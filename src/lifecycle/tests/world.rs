@@ -34,13 +34,11 @@ pub(super) fn at(second: i64) -> Timestamp {
 
 pub(super) fn signal(kind: SignalKind, number: u32) -> Signal {
     let waits = kind == SignalKind::AutoScalingTermination;
+    let id = format!("{}-{number:016x}", kind.as_str());
     Signal {
-        id: format!("{}-{number:016x}", kind.as_str()),
-        kind,
-        notice_time: Time(at(NOTICE)),
         deadline: (!waits).then(|| Time(at(NOTICE + 120))),
-        instance_action: None,
         lifecycle_hook: waits.then(LifecycleHook::default),
+        ..Signal::new(id, kind, Time(at(NOTICE)))
     }
 }
 
@@ -108,8 +106,8 @@ impl World {
     pub(super) fn new(signals: Vec<Signal>, policy: EffectivePolicy) -> Self {
         let spec = NodeTerminationSpec {
             node_name: "n".into(),
-            node_uid: "node-uid".into(),
-            instance_id: "i-0a1b2c3d4e5f60718".into(),
+            node_uid: Some("node-uid".into()),
+            instance_id: Some("i-0a1b2c3d4e5f60718".into()),
             hold: false,
             cancel: false,
             signals,
@@ -332,7 +330,7 @@ impl World {
             .and_then(|s| s.pods.as_ref())
             .map_or(0, |p| p.gone);
         let gone_before = *self.memory.gone_before.get_or_insert(stored);
-        let uid = &self.object.spec.node_uid;
+        let uid = self.object.node_uid().unwrap();
         let (work, forced) = (self.memory.queue.work(uid), self.memory.queue.forced(uid));
         see(&View {
             now: at(self.now),
@@ -390,6 +388,8 @@ pub(super) fn node() -> Node {
         labels: BTreeMap::new(),
         has_provider_id: true,
         instance_id: Some("i-0a1b2c3d4e5f60718".into()),
+        ready: true,
+        boot_id: Some("boot-1".into()),
         unschedulable: false,
         taints: vec![],
         cordon: None,

@@ -1,5 +1,7 @@
 //! The region a queue's URL names.
 
+use super::SqsSource;
+
 /// The ends of the host names of SQS: public, China, European Sovereign Cloud, and their dual-stack forms (AWS General
 /// Reference, "Amazon SQS endpoints and quotas").
 const DOMAINS: [&str; 6] = [
@@ -10,6 +12,15 @@ const DOMAINS: [&str; 6] = [
     ".api.amazonwebservices.com.cn",
     ".api.amazonwebservices.eu",
 ];
+
+impl SqsSource {
+    /// The queue's region: as it is set, else as the URL names it.
+    #[must_use]
+    pub fn region(&self) -> Option<&str> {
+        let of_url = || region_of_queue(&self.queue_url);
+        self.region.as_deref().or_else(of_url)
+    }
+}
 
 /// The region in the host of a queue's URL, in any of the forms of the SQS endpoints; `None` for any other host.
 #[must_use]
