@@ -21,7 +21,7 @@ use tokio::sync::{Mutex, Semaphore};
 use accounts::{Accounts, Clients};
 
 pub use error::{Error, Operation, Reason};
-pub use lifecycle::{Hook, Lifecycle, LifecycleAction, LifecycleResult};
+pub use lifecycle::{Hook, Instance, Lifecycle, LifecycleAction, LifecycleResult};
 pub use metrics::Metrics;
 pub use queue::{Message, Queue, ReceiptHandle};
 

@@ -11,7 +11,9 @@
 pub mod action;
 pub mod decide;
 pub mod effect;
+pub mod found;
 pub mod hooks;
+pub mod key;
 mod news;
 mod pods;
 mod say;
@@ -21,6 +23,8 @@ pub mod view;
 
 pub use decide::{Decision, decide};
 pub use effect::{Effect, Outcome};
+pub use found::Lookup;
+pub use key::ActionKey;
 pub use news::happenings;
 pub use pods::gone_before;
 pub use say::{admit, settle};

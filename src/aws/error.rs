@@ -53,6 +53,8 @@ pub enum Operation {
     CompleteLifecycleAction,
     /// Auto Scaling: read the hooks of a group.
     DescribeLifecycleHooks,
+    /// Auto Scaling: read the group and the state of an instance.
+    DescribeAutoScalingInstances,
 }
 
 impl Operation {
@@ -66,6 +68,7 @@ impl Operation {
             Self::RecordLifecycleActionHeartbeat => "RecordLifecycleActionHeartbeat",
             Self::CompleteLifecycleAction => "CompleteLifecycleAction",
             Self::DescribeLifecycleHooks => "DescribeLifecycleHooks",
+            Self::DescribeAutoScalingInstances => "DescribeAutoScalingInstances",
         }
     }
 

@@ -1,6 +1,7 @@
 //! The termination controller: one short, level-triggered pass after another carries an incident through.
 
 mod act;
+mod find;
 mod memory;
 mod observe;
 mod report;

@@ -3,6 +3,8 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::key::ActionKey;
+use crate::api::termination::AwsAccess;
 use crate::drain::Plan;
 
 /// How a lifecycle action is completed.
@@ -54,20 +56,27 @@ pub enum Effect {
     Offer(Plan),
     /// Take them back.
     Withdraw,
-    /// Read the time-outs of this signal's lifecycle hook.
+    /// Read the time-outs of this action's lifecycle hook.
     ReadHook {
+        /// The action.
+        action: ActionKey,
+    },
+    /// Find the lifecycle hooks that this signal tells of and does not name.
+    FindHooks {
         /// The signal.
         signal_id: String,
+        /// How AWS is reached.
+        access: AwsAccess,
     },
-    /// Keep this signal's lifecycle action alive.
+    /// Keep this lifecycle action alive.
     Heartbeat {
-        /// The signal.
-        signal_id: String,
+        /// The action.
+        action: ActionKey,
     },
-    /// Complete this signal's lifecycle action.
+    /// Complete this lifecycle action.
     Complete {
-        /// The signal.
-        signal_id: String,
+        /// The action.
+        action: ActionKey,
         /// With this result.
         result: LifecycleResult,
     },
@@ -81,7 +90,10 @@ impl Effect {
     pub fn is_of_aws(&self) -> bool {
         matches!(
             self,
-            Self::ReadHook { .. } | Self::Heartbeat { .. } | Self::Complete { .. }
+            Self::ReadHook { .. }
+                | Self::FindHooks { .. }
+                | Self::Heartbeat { .. }
+                | Self::Complete { .. }
         )
     }
 }
@@ -91,25 +103,25 @@ impl Effect {
 pub enum Outcome {
     /// The heartbeat was accepted.
     Beat {
-        /// The signal.
-        signal_id: String,
+        /// The action.
+        action: ActionKey,
     },
     /// The lifecycle action was completed by us.
     Completed {
-        /// The signal.
-        signal_id: String,
+        /// The action.
+        action: ActionKey,
         /// With this result.
         result: LifecycleResult,
     },
     /// Auto Scaling knows no such action: it is over.
     NoSuchAction {
-        /// The signal.
-        signal_id: String,
+        /// The action.
+        action: ActionKey,
     },
     /// The call failed; it is tried again.
     CallFailed {
-        /// The signal.
-        signal_id: String,
+        /// The action.
+        action: ActionKey,
         /// What was said.
         message: String,
     },

@@ -1,5 +1,6 @@
 //! What is worth an Event: cordoned, blocked, done, failed.
 
+use super::found;
 use super::say::DRAINED;
 use crate::api::condition;
 use crate::api::termination::{NodeTermination, NodeTerminationStatus, Outcome, Phase};
@@ -28,6 +29,7 @@ pub fn happenings(
         .deadline
         .as_ref()
         .filter(|_| now.lifecycle_actions.iter().all(|a| a.state.is_over()))
+        .filter(|_| !object.spec.signals.iter().any(found::names_no_hook))
         .map_or_else(String::new, |d| format!(", deadline {:.0}", d.0));
     let mut news = Vec::new();
     if before.cordoned_at.is_none() && now.cordoned_at.is_some() {

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use super::effect::Outcome as Did;
+use super::found;
 use super::hooks::Grid;
 use super::view::{HookTimeout, View};
 use crate::api::condition::{self, READY, RECONCILING, STALLED, Statement};
@@ -48,19 +49,15 @@ pub fn admit(view: &View<'_>, status: &mut NodeTerminationStatus, reason: &str, 
 }
 
 fn take_down(view: &View<'_>, status: &mut NodeTerminationStatus, outcome: &Did) {
-    let (Did::Beat { signal_id }
-    | Did::Completed { signal_id, .. }
-    | Did::NoSuchAction { signal_id }
-    | Did::CallFailed { signal_id, .. }) = outcome;
+    let (Did::Beat { action: key }
+    | Did::Completed { action: key, .. }
+    | Did::NoSuchAction { action: key }
+    | Did::CallFailed { action: key, .. }) = outcome;
     let heartbeat = status
         .policy
         .as_ref()
         .and_then(|p| p.lifecycle.heartbeat.clone());
-    let Some(action) = status
-        .lifecycle_actions
-        .iter_mut()
-        .find(|a| &a.signal_id == signal_id)
-    else {
+    let Some(action) = status.lifecycle_actions.iter_mut().find(|a| key.is_of(a)) else {
         return;
     };
     match outcome {
@@ -70,9 +67,9 @@ fn take_down(view: &View<'_>, status: &mut NodeTerminationStatus, outcome: &Did)
                 .spec
                 .signals
                 .iter()
-                .find(|s| &s.id == signal_id)
+                .find(|s| s.id == key.signal_id)
                 .map_or(view.now, |s| s.notice_time.0);
-            let timeout = view.hooks.get(signal_id).and_then(HookTimeout::heartbeat);
+            let timeout = view.hooks.get(key).and_then(HookTimeout::heartbeat);
             action.heartbeats += 1;
             action.message = None;
             action.next_heartbeat_time = heartbeat
@@ -129,10 +126,13 @@ fn statements(view: &View<'_>, status: &NodeTerminationStatus) -> Vec<Statement>
     }
     if !status.lifecycle_actions.is_empty() {
         say.push(lifecycle(status));
+    } else if !status.phase.is_some_and(Phase::is_finished) {
+        say.extend(found::statement(LIFECYCLE_COMPLETED, view, status));
+        say.extend(found::guess(HOOK_TIMEOUT_UNKNOWN, view, status));
     }
-    let unknown = view.hooks.iter().find_map(|(id, h)| {
+    let unknown = view.hooks.iter().find_map(|(action, h)| {
         if let HookTimeout::Unknown(why) = h {
-            Some((id, why))
+            Some((&action.signal_id, why))
         } else {
             None
         }

@@ -1,6 +1,7 @@
 //! What the state machine promises: sentence by sentence in a small world, and over random crashes in it.
 
 mod crash;
+mod found;
 mod hooks;
 mod phases;
 mod world;

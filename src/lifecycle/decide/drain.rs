@@ -4,10 +4,10 @@ use jiff::SignedDuration;
 
 use super::super::effect::Effect;
 use super::super::view::Pods;
-use super::super::{hooks, pods};
+use super::super::{ActionKey, pods};
 use super::{Pass, QUIET, later};
 use crate::api::policy::OnDrainFailure;
-use crate::api::termination::{EffectivePolicy, NodeTerminationStatus, Outcome, Phase, Signal};
+use crate::api::termination::{EffectivePolicy, Outcome, Phase};
 use crate::drain::select::Selection;
 use crate::drain::{Window, plan};
 
@@ -108,25 +108,14 @@ impl Pass<'_> {
         if policy.lifecycle.on_drain_failure != OnDrainFailure::Wait {
             return true;
         }
-        let pending = |s: &&Signal, status: &NodeTerminationStatus| {
-            status
-                .lifecycle_actions
-                .iter()
-                .any(|a| a.signal_id == s.id && !a.state.is_over())
-        };
-        let status = self.decision.status.clone();
-        let last = self
-            .signals
+        let pending = self
+            .decision
+            .status
+            .lifecycle_actions
             .iter()
-            .filter(|s| pending(s, &status))
-            .map(|s| {
-                hooks::deadline(
-                    s,
-                    self.view.hooks.get(&s.id),
-                    &policy.drain,
-                    &policy.lifecycle,
-                )
-            })
+            .filter(|a| !a.state.is_over());
+        let last = pending
+            .filter_map(|a| self.deadline_of_action(a, policy))
             .max();
         match last {
             Some(last) if self.view.now < last => {
@@ -154,12 +143,12 @@ impl Pass<'_> {
         let pending = &self.decision.status.lifecycle_actions;
         let unread: Vec<Effect> = pending
             .iter()
-            .filter(|a| !a.state.is_over() && !self.view.hooks.contains_key(&a.signal_id))
-            .map(|a| Effect::ReadHook {
-                signal_id: a.signal_id.clone(),
-            })
+            .filter(|a| !a.state.is_over())
+            .map(ActionKey::from)
+            .filter(|action| !self.view.hooks.contains_key(action))
+            .map(|action| Effect::ReadHook { action })
             .collect();
-        let any = !unread.is_empty();
+        let any = self.find_hooks() || !unread.is_empty();
         self.decision.effects.extend(unread);
         if any {
             // Nothing else tells that they have been read.
