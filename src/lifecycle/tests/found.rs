@@ -109,12 +109,14 @@ fn the_deadline_is_the_earliest_of_the_hooks_that_were_found() {
 }
 
 #[test]
-fn no_pod_is_told_before_the_hook_was_looked_up_so_that_no_grace_is_cut_by_a_guess() {
+fn a_drain_is_neither_cut_nor_given_up_by_a_guess_before_the_hook_was_looked_up() {
     let mut world = world(policy(), &["drain"]);
-    world.run_for(60);
-    let looked = position(&world, |e| matches!(e, Effect::FindHooks { .. }));
-    let offered = position(&world, |e| matches!(e, Effect::Offer(_)));
-    assert!(looked < offered);
+    // By the policy's own time the instance would be gone.
+    world.object.spec.signals[0].notice_time = Time(at(NOTICE - 200));
+    assert!(world.run(100, is_released), "{:?}", world.status());
+    assert_eq!(world.end(), Some(Outcome::Drained));
+    assert_eq!(world.status().deadline.unwrap().0, at(NOTICE + 100));
+    assert_eq!(world.now, NOTICE + 30, "with all of its grace");
 }
 
 #[test]
