@@ -11,6 +11,7 @@
 pub mod action;
 pub mod decide;
 pub mod effect;
+mod foresee;
 pub mod found;
 pub mod hooks;
 pub mod key;

@@ -2,6 +2,7 @@
 
 mod drain;
 mod find;
+mod observe;
 mod release;
 
 use jiff::{SignedDuration, Timestamp};
@@ -9,10 +10,10 @@ use kube::ResourceExt;
 
 use super::action;
 use super::effect::Effect;
-use super::found;
 use super::hooks::{self, Grid};
 use super::key::ActionKey;
 use super::view::{Machine, View};
+use super::{foresee, found};
 use crate::api::Time;
 use crate::api::policy::Action;
 use crate::api::termination::{
@@ -104,6 +105,9 @@ impl Pass<'_> {
         if action == Action::CordonAndDrain && !self.drain(&policy) {
             return;
         }
+        if action == Action::Observe && !self.foresee(&policy) {
+            return;
+        }
         self.conclude(action);
         if self.release(&policy) {
             self.wait_for_the_end();
@@ -150,6 +154,9 @@ impl Pass<'_> {
         let status = self.status();
         status.policy.get_or_insert_with(|| policy.clone());
         if action >= Action::Cordon {
+            if status.started_at.is_none() {
+                foresee::forget(status);
+            }
             status.started_at.get_or_insert_with(|| now.clone());
         }
         for signal in signals.iter().filter(|s| s.lifecycle_hook.is_some()) {
@@ -346,7 +353,7 @@ impl Pass<'_> {
 
     fn finish(&mut self, phase: Phase, outcome: Outcome) {
         self.leave_actions();
-        if outcome != Outcome::DrainIncomplete {
+        if !matches!(outcome, Outcome::DrainIncomplete | Outcome::Observed) {
             self.forget_blocked();
         }
         let now = self.now();

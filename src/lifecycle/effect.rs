@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::key::ActionKey;
 use crate::api::termination::AwsAccess;
-use crate::drain::Plan;
+use crate::drain::{Plan, Preview};
 
 /// How a lifecycle action is completed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +56,8 @@ pub enum Effect {
     Offer(Plan),
     /// Take them back.
     Withdraw,
+    /// Sum up what a drain by this plan would do. Nothing is told to end.
+    Preview(Plan),
     /// Read the time-outs of this action's lifecycle hook.
     ReadHook {
         /// The action.
@@ -99,7 +101,7 @@ impl Effect {
 }
 
 /// What came of an effect, as far as the record must tell.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
     /// The heartbeat was accepted.
     Beat {
@@ -118,6 +120,8 @@ pub enum Outcome {
         /// The action.
         action: ActionKey,
     },
+    /// What a drain would do.
+    Previewed(Preview),
     /// The call failed; it is tried again.
     CallFailed {
         /// The action.
@@ -128,9 +132,12 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// A lifecycle action is over.
+    /// There is more to decide at once: a lifecycle action is over, or it is known what a drain would do.
     #[must_use]
-    pub fn ends_action(&self) -> bool {
-        matches!(self, Self::Completed { .. } | Self::NoSuchAction { .. })
+    pub fn leads_on(&self) -> bool {
+        matches!(
+            self,
+            Self::Completed { .. } | Self::NoSuchAction { .. } | Self::Previewed(_)
+        )
     }
 }

@@ -1,5 +1,6 @@
 //! What is worth an Event: cordoned, blocked, done, failed.
 
+use super::foresee::WOULD_DRAIN;
 use super::found;
 use super::say::DRAINED;
 use crate::api::condition;
@@ -42,7 +43,8 @@ pub fn happenings(
             ),
         });
     }
-    if before.blocked.is_empty() && !now.blocked.is_empty() {
+    let works = now.started_at.is_some();
+    if works && before.blocked.is_empty() && !now.blocked.is_empty() {
         let note = condition::find(&now.conditions, DRAINED)
             .map(|c| c.message.clone())
             .unwrap_or_default();
@@ -65,11 +67,15 @@ pub fn happenings(
                     note,
                 });
             }
-            Some(Phase::Released) => news.push(News {
-                reason: "Released",
-                warning: false,
-                note: format!("{kind}: {outcome}"),
-            }),
+            Some(Phase::Released) => {
+                let would = condition::find(&now.conditions, WOULD_DRAIN);
+                let would = would.map_or_else(String::new, |c| format!(": {}", c.message));
+                news.push(News {
+                    reason: "Released",
+                    warning: false,
+                    note: format!("{kind}: {outcome}{would}"),
+                });
+            }
             Some(Phase::Canceled) => news.push(News {
                 reason: "Canceled",
                 warning: false,

@@ -11,7 +11,7 @@ use crate::drain::queue::{Block, Work};
 use super::view::{Pods, View};
 
 /// How many blocked pods the record names.
-const BLOCKED_MAX: usize = 10;
+pub(super) const BLOCKED_MAX: usize = 10;
 /// The longest message of a blocked pod, in bytes: the field's maximum is 1024.
 const MESSAGE_MAX: usize = 1024;
 /// The longest name of who blocks, in bytes: the field's maximum is 512.
@@ -39,8 +39,7 @@ pub(super) fn count(view: &View<'_>, pods: Pods<'_>, plan: &Plan) -> PodsStatus 
         .iter()
         .filter(|uid| !view.seen.contains(*uid))
         .count();
-    let recorded = view.object.status.as_ref().and_then(|s| s.pods.clone());
-    let recorded = recorded.unwrap_or_default();
+    let recorded = recorded(view).cloned().unwrap_or_default();
     // A new leader has not seen those that went during the failover: the record has counted them.
     let total = (view.gone_before + number(view.seen.len() + new)).max(recorded.total);
     let gone = total.saturating_sub(number(plan.remaining.len()));
@@ -65,8 +64,7 @@ pub(super) fn count(view: &View<'_>, pods: Pods<'_>, plan: &Plan) -> PodsStatus 
 /// and the plan does not show.
 #[must_use]
 pub fn gone_before(view: &View<'_>, plan: &Plan) -> u32 {
-    let recorded = view.object.status.as_ref().and_then(|s| s.pods.as_ref());
-    let counted = recorded.map_or(0, |p| p.total);
+    let counted = recorded(view).map_or(0, |p| p.total);
     let missing = counted.saturating_sub(number(plan.remaining.len()));
     view.gone_before.max(missing)
 }
@@ -115,8 +113,12 @@ fn told(work: &Work, now: Timestamp) -> Option<&Block> {
 }
 
 fn refused(work: &Work, now: Timestamp) -> Option<BlockedPod> {
-    let block = told(work, now)?;
-    Some(BlockedPod {
+    told(work, now).map(|block| name(work, block))
+}
+
+/// The pod and what holds it, as the record names them.
+pub(super) fn name(work: &Work, block: &Block) -> BlockedPod {
+    BlockedPod {
         pod: work.pod.clone(),
         uid: work.uid.clone(),
         reason: block.reason,
@@ -124,9 +126,15 @@ fn refused(work: &Work, now: Timestamp) -> Option<BlockedPod> {
         since: Time(block.since),
         force_time: work.force_at.map(Time),
         message: bounded(block.message.clone(), MESSAGE_MAX),
-    })
+    }
 }
 
-fn number(count: usize) -> u32 {
+/// What the record has counted of a drain. Before one has started, it tells at most what a drain would do.
+fn recorded<'a>(view: &View<'a>) -> Option<&'a PodsStatus> {
+    let status = view.object.status.as_ref()?;
+    status.started_at.as_ref().and(status.pods.as_ref())
+}
+
+pub(super) fn number(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }

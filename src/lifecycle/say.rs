@@ -3,9 +3,9 @@
 use jiff::Timestamp;
 
 use super::effect::Outcome as Did;
-use super::found;
 use super::hooks::Grid;
 use super::view::{HookTimeout, View};
+use super::{foresee, found};
 use crate::api::condition::{self, READY, RECONCILING, STALLED, Statement};
 use crate::api::termination::{LifecycleActionState, NodeTerminationStatus, Outcome, Phase};
 use crate::api::{Time, bounded};
@@ -49,10 +49,16 @@ pub fn admit(view: &View<'_>, status: &mut NodeTerminationStatus, reason: &str, 
 }
 
 fn take_down(view: &View<'_>, status: &mut NodeTerminationStatus, outcome: &Did) {
+    if let Did::Previewed(preview) = outcome {
+        return foresee::tell(view, status, preview);
+    }
     let (Did::Beat { action: key }
     | Did::Completed { action: key, .. }
     | Did::NoSuchAction { action: key }
-    | Did::CallFailed { action: key, .. }) = outcome;
+    | Did::CallFailed { action: key, .. }) = outcome
+    else {
+        return;
+    };
     let heartbeat = status
         .policy
         .as_ref()
@@ -88,6 +94,7 @@ fn take_down(view: &View<'_>, status: &mut NodeTerminationStatus, outcome: &Did)
         Did::CallFailed { message, .. } => {
             action.message = Some(bounded(message.clone(), MESSAGE_MAX));
         }
+        Did::Previewed(_) => {}
     }
 }
 
@@ -117,7 +124,7 @@ fn statements(view: &View<'_>, status: &NodeTerminationStatus) -> Vec<Statement>
             "what was put on the node for this incident was taken off",
         ));
     }
-    if let Some(pods) = &status.pods {
+    if let Some(pods) = status.pods.as_ref().filter(|_| works) {
         say.push(drained(status, &pods.summary, pods.blocked + pods.stuck));
     }
     if status.pods.is_none() && status.outcome == Some(Outcome::DrainIncomplete) {

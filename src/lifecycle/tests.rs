@@ -3,5 +3,6 @@
 mod crash;
 mod found;
 mod hooks;
+mod observed;
 mod phases;
 mod world;

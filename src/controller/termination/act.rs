@@ -63,6 +63,9 @@ async fn carry_out(
         Effect::OpenView { deadline } => context.views.open(node, uid, deadline),
         Effect::CloseView if free => context.views.close(uid),
         Effect::Offer(plan) => offer(object, view, plan, context),
+        Effect::Preview(plan) => {
+            return Ok(Some(Outcome::Previewed(context.evictor.preview(&plan))));
+        }
         Effect::Withdraw if free => context.evictor.withdraw(uid),
         Effect::CloseView | Effect::Withdraw => {}
         Effect::ReadHook { action } => read_hook(object, action, context).await,

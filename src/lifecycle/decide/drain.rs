@@ -9,7 +9,7 @@ use super::{Pass, QUIET, later};
 use crate::api::policy::OnDrainFailure;
 use crate::api::termination::{EffectivePolicy, Outcome, Phase};
 use crate::drain::select::Selection;
-use crate::drain::{Window, plan};
+use crate::drain::{Plan, Window, plan};
 
 impl Pass<'_> {
     /// Moves the pods away. `true`: that is over, one way or another.
@@ -41,12 +41,8 @@ impl Pass<'_> {
         }
     }
 
-    pub(super) fn move_pods(
-        &mut self,
-        policy: &EffectivePolicy,
-        window: Window,
-        pods: Pods<'_>,
-    ) -> bool {
+    /// What the node's pods are owed now.
+    pub(super) fn plan(&self, policy: &EffectivePolicy, window: Window, pods: Pods<'_>) -> Plan {
         let selection = Selection {
             drain: &policy.drain,
             cordon: &policy.cordon,
@@ -55,10 +51,19 @@ impl Pass<'_> {
                 .skip_pod_selector
                 .clone()
                 .and_then(|s| s.try_into().ok()),
-            cordoned_at: self.status().cordoned_at.as_ref().map(|t| t.0),
+            cordoned_at: self.decision.status.cordoned_at.as_ref().map(|t| t.0),
             own_pod: self.view.own_pod,
         };
-        let plan = plan::plan(pods.pods, &selection, window, self.view.now);
+        plan::plan(pods.pods, &selection, window, self.view.now)
+    }
+
+    pub(super) fn move_pods(
+        &mut self,
+        policy: &EffectivePolicy,
+        window: Window,
+        pods: Pods<'_>,
+    ) -> bool {
+        let plan = self.plan(policy, window, pods);
         self.status().pods = Some(pods::count(self.view, pods, &plan));
         self.status().blocked = pods::blocked(pods, &plan, self.view.now);
         if let Some(at) = pods::told_at(pods, self.view.now) {

@@ -22,7 +22,7 @@ use crate::drain::{Node, Pod, Queue};
 use crate::lifecycle::effect::LifecycleResult;
 use crate::lifecycle::view::Pods;
 use crate::lifecycle::{
-    ActionKey, Decision, Effect, HookTimeout, Lookup, Machine, View, decide, settle,
+    ActionKey, Decision, Effect, HookTimeout, Lookup, Machine, Outcome, View, decide, settle,
 };
 
 /// When the notice comes.
@@ -109,6 +109,8 @@ pub(super) struct World {
     /// Evictions that the budget of `app=db` allows.
     pub allowed: i32,
     pub arrived: i64,
+    /// No list of the node's pods ever comes.
+    pub unlisted: bool,
     /// Something that is watched has changed.
     pub dirty: bool,
     /// Hooks' time-outs as the running pass has found them.
@@ -150,6 +152,7 @@ impl World {
             crashes: BTreeMap::new(),
             allowed: 1,
             arrived: 0,
+            unlisted: false,
             dirty: true,
             known_hooks: BTreeMap::new(),
             known_lookups: BTreeMap::new(),
@@ -325,6 +328,14 @@ impl World {
         }
         let mut status = decision.status.clone();
         self.look(|view| settle(view, &mut status, &outcomes));
+        if outcomes.iter().any(Outcome::leads_on) {
+            self.memory.status = Some(status);
+            self.dirty = true;
+            if dies_after.is_some() {
+                self.crash();
+            }
+            return decision;
+        }
         self.report(status);
         self.memory.wake = [decision.wake, self.call_again()]
             .into_iter()

@@ -6,6 +6,7 @@ use super::{Action, NOTICE, World, at};
 use crate::api::termination::FINALIZER;
 use crate::drain::cordon::tests::apply;
 use crate::drain::pod::Deletion;
+use crate::drain::preview::preview;
 use crate::drain::{Answer, Order, Verb};
 use crate::lifecycle::effect::LifecycleResult;
 use crate::lifecycle::found::FoundHook;
@@ -27,6 +28,7 @@ impl World {
             Effect::Open { patch } => self.patch(patch),
             Effect::AddFinalizer => self.object.finalizers_mut().push(FINALIZER.into()),
             Effect::RemoveFinalizer => self.object.finalizers_mut().retain(|f| f != FINALIZER),
+            Effect::OpenView { .. } if self.unlisted => {}
             Effect::OpenView { .. } => {
                 self.dirty |= self.memory.view.is_none();
                 self.memory.view.get_or_insert(self.now);
@@ -37,6 +39,11 @@ impl World {
                 self.memory
                     .queue
                     .offer(&uid, plan.candidates.clone(), at(self.now));
+            }
+            Effect::Preview(plan) => {
+                let held = self.memory.queue.would_hold(&plan.candidates, at(self.now));
+                let preview = preview(plan, held, at(self.now));
+                return Some(Outcome::Previewed(preview));
             }
             Effect::Withdraw => self.memory.queue.withdraw(&uid),
             Effect::ReadHook { action } => {
