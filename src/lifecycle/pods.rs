@@ -39,7 +39,8 @@ pub(super) fn count(view: &View<'_>, pods: Pods<'_>, plan: &Plan) -> PodsStatus 
         .iter()
         .filter(|uid| !view.seen.contains(*uid))
         .count();
-    let recorded = recorded(view).cloned().unwrap_or_default();
+    let recorded = view.object.status.as_ref().and_then(|s| s.pods.clone());
+    let recorded = recorded.unwrap_or_default();
     // A new leader has not seen those that went during the failover: the record has counted them.
     let total = (view.gone_before + number(view.seen.len() + new)).max(recorded.total);
     let gone = total.saturating_sub(number(plan.remaining.len()));
@@ -64,7 +65,8 @@ pub(super) fn count(view: &View<'_>, pods: Pods<'_>, plan: &Plan) -> PodsStatus 
 /// and the plan does not show.
 #[must_use]
 pub fn gone_before(view: &View<'_>, plan: &Plan) -> u32 {
-    let counted = recorded(view).map_or(0, |p| p.total);
+    let recorded = view.object.status.as_ref().and_then(|s| s.pods.as_ref());
+    let counted = recorded.map_or(0, |p| p.total);
     let missing = counted.saturating_sub(number(plan.remaining.len()));
     view.gone_before.max(missing)
 }
@@ -127,12 +129,6 @@ pub(super) fn name(work: &Work, block: &Block) -> BlockedPod {
         force_time: work.force_at.map(Time),
         message: bounded(block.message.clone(), MESSAGE_MAX),
     }
-}
-
-/// What the record has counted of a drain. Before one has started, it tells at most what a drain would do.
-fn recorded<'a>(view: &View<'a>) -> Option<&'a PodsStatus> {
-    let status = view.object.status.as_ref()?;
-    status.started_at.as_ref().and(status.pods.as_ref())
 }
 
 pub(super) fn number(count: usize) -> u32 {
