@@ -21,13 +21,13 @@ pub(super) fn is_told(status: &NodeTerminationStatus, would: Action) -> bool {
 }
 
 /// What would be done, were the policy to act: Observe is asked for in place of the whole.
-pub(super) fn would(policy: &EffectivePolicy, signals: &[Signal]) -> Action {
+pub(super) fn would(policy: &EffectivePolicy, signals: &[&Signal]) -> Action {
     let kinds = signals.iter().map(|s| policy.actions.of(s.kind));
     let would = kinds.map(|action| match action {
         Action::Observe => Action::CordonAndDrain,
         action => action,
     });
-    would.max().unwrap_or_default()
+    would.max().unwrap_or(Action::CordonAndDrain)
 }
 
 /// Tells what a drain would do.
@@ -84,7 +84,10 @@ fn set(
 
 fn message(preview: &Preview, status: &NodeTerminationStatus) -> String {
     let deadline = status.deadline.as_ref();
-    let deadline = deadline.map_or_else(String::new, |d| format!(" of {:.0}", d.0));
+    let deadline = deadline.map_or_else(
+        || "the policy's own time".to_owned(),
+        |d| format!("the deadline of {:.0}", d.0),
+    );
     let first = status.blocked.first().map_or_else(String::new, |pod| {
         let by = pod.by.as_deref().map(|by| format!(" by {by}"));
         let (by, reason) = (by.unwrap_or_default(), pod.reason.as_str());
@@ -95,6 +98,6 @@ fn message(preview: &Preview, status: &NodeTerminationStatus) -> String {
         leave, stay, cut, ..
     } = preview;
     format!(
-        "nothing is changed; a drain would move {leave} pods, of which {blocked} are blocked at first and {cut} have their grace period cut by the deadline{deadline}, and leave {stay} alone{first}"
+        "nothing is changed; a drain would move {leave} pods, of which {blocked} are blocked at first and {cut} have their grace period cut by {deadline}, and leave {stay} alone{first}"
     )
 }

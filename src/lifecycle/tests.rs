@@ -5,4 +5,5 @@ mod found;
 mod hooks;
 mod observed;
 mod phases;
+mod waiting;
 mod world;

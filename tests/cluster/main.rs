@@ -15,3 +15,4 @@ mod record;
 mod scene;
 mod schema;
 mod telling;
+mod waiting;

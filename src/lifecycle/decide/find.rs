@@ -43,6 +43,7 @@ impl Pass<'_> {
         let unfound: Vec<&Signal> = self
             .signals
             .iter()
+            .copied()
             .filter(|s| found::is_unfound(s, policy, status) && !self.is_settled(s))
             .collect();
         let mut unasked = false;

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::world::{World, content, hook, node, spot, told};
+use super::world::{World, content, hook, node, signal, told};
 use crate::api::Time;
-use crate::api::policy::Heartbeat;
-use crate::api::termination::{AwsAccess, EffectivePolicy, Outcome, Phase};
+use crate::api::policy::{Action, Heartbeat};
+use crate::api::termination::{AwsAccess, EffectivePolicy, Outcome, Phase, SignalKind};
 use crate::drain::cordon;
 use crate::lifecycle::effect::LifecycleResult;
 
@@ -16,6 +16,7 @@ fn policy(beats: bool) -> EffectivePolicy {
         aws: Some(AwsAccess::default()),
         ..EffectivePolicy::default()
     };
+    policy.actions.rebalance_recommendation = Action::CordonAndDrain;
     policy.lifecycle.heartbeat = beats.then_some(Heartbeat {
         interval_seconds: 30,
         until_seconds: 600,
@@ -31,22 +32,29 @@ struct Setup {
     /// Instance metadata tells of the termination too, and so many hooks wait that no other signal names.
     told: bool,
     unnamed: usize,
-    spot: bool,
+    cause: Option<SignalKind>,
     beats: bool,
     allowed: i32,
     crashes: BTreeMap<usize, usize>,
 }
 
+/// What is heard beside the hooks; `None`: nothing. Without hooks a person then asks for it.
+fn cause() -> impl Strategy<Value = Option<SignalKind>> {
+    prop_oneof![
+        2 => Just(Some(SignalKind::SpotInterruption)),
+        1 => Just(Some(SignalKind::CapacityReservation)),
+        1 => Just(Some(SignalKind::InstanceStateChange)),
+        1 => Just(Some(SignalKind::ScheduledMaintenance)),
+        1 => Just(Some(SignalKind::RebalanceRecommendation)),
+        1 => Just(None),
+    ]
+}
+
 fn setup() -> impl Strategy<Value = Setup> {
     let crashes = proptest::collection::btree_map(1..30_usize, 0..7_usize, 0..6);
-    let settings = (
-        0..4_usize,
-        0..3_usize,
-        (0..3_u32, any::<bool>(), 0..3_usize),
-        any::<bool>(),
-        any::<bool>(),
-    );
-    (settings, 0..2_i32, crashes).prop_map(|((web, db, hooks, spot, beats), allowed, crashes)| {
+    let hooks = (0..3_u32, any::<bool>(), 0..3_usize);
+    let settings = (0..4_usize, 0..3_usize, hooks, cause(), any::<bool>());
+    (settings, 0..2_i32, crashes).prop_map(|((web, db, hooks, cause, beats), allowed, crashes)| {
         let (hooks, told, unnamed) = hooks;
         Setup {
             web,
@@ -54,7 +62,7 @@ fn setup() -> impl Strategy<Value = Setup> {
             hooks,
             told,
             unnamed: if told { unnamed } else { 0 },
-            spot: spot || hooks == 0 && !told,
+            cause,
             beats,
             allowed,
             crashes,
@@ -64,7 +72,8 @@ fn setup() -> impl Strategy<Value = Setup> {
 
 fn world(setup: &Setup) -> World {
     let hooks = (1..=setup.hooks).map(hook);
-    let signals = setup.spot.then(spot).into_iter().chain(hooks).collect();
+    let cause = setup.cause.map(|kind| signal(kind, 0));
+    let signals = cause.into_iter().chain(hooks).collect();
     let mut world = World::new(signals, policy(setup.beats));
     if setup.told {
         world.object.spec.signals.push(told());

@@ -3,7 +3,7 @@
 use super::world::{NOTICE, World, content, hook, node, signal, spot};
 use crate::api::condition::{self, Condition};
 use crate::api::policy::{Action, Mode};
-use crate::api::termination::{BlockReason, EffectivePolicy, Outcome, Phase, SignalKind};
+use crate::api::termination::{BlockReason, EffectivePolicy, Outcome, Phase, Signal, SignalKind};
 use crate::lifecycle::{Effect, happenings};
 
 fn observing() -> EffectivePolicy {
@@ -22,7 +22,7 @@ fn said(world: &World) -> Condition {
     condition::find(&conditions, "WouldDrain").unwrap().clone()
 }
 
-fn rebalance() -> crate::api::termination::Signal {
+fn rebalance() -> Signal {
     signal(SignalKind::RebalanceRecommendation, 5)
 }
 
@@ -72,6 +72,23 @@ fn it_tells_who_would_leave_be_blocked_and_be_cut_and_changes_nothing() {
     );
     assert_eq!(content(world.node.as_ref()), content(Some(&node())));
     assert!(world.told.is_empty() && world.object.metadata.finalizers.is_none());
+}
+
+#[test]
+fn an_observed_recommendation_announces_no_end_and_so_cuts_nothing() {
+    let recommendation = Signal {
+        deadline: None,
+        ..rebalance()
+    };
+    let mut world = World::new(vec![recommendation], EffectivePolicy::default());
+    world.add_pods(2, 0);
+    world.now = NOTICE + 600;
+    world.run_for(2);
+    let message = said(&world).message;
+    assert!(
+        message.contains("0 have their grace period cut by the policy's own time"),
+        "{message}"
+    );
 }
 
 #[test]

@@ -111,6 +111,10 @@ pub(super) struct World {
     pub arrived: i64,
     /// No list of the node's pods ever comes.
     pub unlisted: bool,
+    /// Another incident of the node drains it.
+    pub follows: bool,
+    /// The policy's limit has room.
+    pub turn_comes: bool,
     /// Something that is watched has changed.
     pub dirty: bool,
     /// Hooks' time-outs as the running pass has found them.
@@ -153,6 +157,8 @@ impl World {
             allowed: 1,
             arrived: 0,
             unlisted: false,
+            follows: false,
+            turn_comes: true,
             dirty: true,
             known_hooks: BTreeMap::new(),
             known_lookups: BTreeMap::new(),
@@ -370,14 +376,14 @@ impl World {
             .and_then(|s| s.pods.as_ref())
             .map_or(0, |p| p.gone);
         let gone_before = *self.memory.gone_before.get_or_insert(stored);
-        let uid = self.object.node_uid().unwrap();
+        let uid = self.object.node_uid().unwrap_or_default();
         let (work, forced) = (self.memory.queue.work(uid), self.memory.queue.forced(uid));
         let stored = self.object.status.iter().flat_map(|s| &s.lifecycle_actions);
         let recorded = stored.map(ActionKey::from).collect();
         see(&View {
             now: at(self.now),
             object: &object,
-            machine: Machine::of(&self.object.spec, self.node.as_ref()),
+            machine: Machine::of(&object, self.node.as_ref()),
             policy: self.policy.as_ref(),
             hooks: &self.known_hooks,
             lookups: &self.known_lookups,
@@ -391,6 +397,8 @@ impl World {
             seen: &self.memory.seen,
             gone_before,
             neighbours: &[],
+            follows: self.follows,
+            turn: &|_| self.turn_comes,
             own_pod: None,
         })
     }
