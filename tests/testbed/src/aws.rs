@@ -1,4 +1,4 @@
-//! A strict stand-in for the AWS services that the operator calls: SQS, Auto Scaling and STS, on one loopback port.
+//! A strict stand-in for the AWS services that the operator calls: SQS, Auto Scaling, EC2 and STS, on one loopback port.
 //!
 //! It refuses what AWS refuses and more: unsigned requests, unknown operations and parameters are errors and are listed
 //! by [`Aws::violations`]. It records every call, and it injects faults on demand. Its time can be advanced.
@@ -8,8 +8,10 @@ mod autoscaling;
 mod calls;
 mod clock;
 mod connection;
+mod ec2;
 pub mod events;
 mod fault;
+mod launch;
 mod queue;
 mod request;
 mod server;
@@ -30,6 +32,7 @@ use self::{
     autoscaling::Lifecycle,
     calls::CallLog,
     clock::Clock,
+    ec2::Ec2,
     fault::Faults,
     server::Server,
     signal::Signal,
@@ -66,6 +69,7 @@ struct World {
     faults: Faults,
     credentials: Mutex<Credentials>,
     sqs: Mutex<Sqs>,
+    ec2: Mutex<Ec2>,
     lifecycle: Mutex<Lifecycle>,
     lifecycle_changed: Signal,
 }
@@ -79,6 +83,7 @@ impl World {
             faults: Faults::default(),
             credentials: Mutex::default(),
             sqs: Mutex::new(Sqs::new(endpoint)),
+            ec2: Mutex::default(),
             lifecycle: Mutex::default(),
             lifecycle_changed: Signal::default(),
         }

@@ -1,9 +1,13 @@
-//! The stand-in as the SDK meets it: lifecycle actions, roles, refusals and faults.
+//! The stand-in as the SDK meets it: lifecycle actions, instances, roles, refusals and faults.
 
 #[path = "aws/callers.rs"]
 mod callers;
 #[path = "sdk/client.rs"]
 mod client;
+#[path = "aws/instances.rs"]
+mod instances;
+#[path = "aws/launches.rs"]
+mod launches;
 #[path = "aws/lifecycle.rs"]
 mod lifecycle;
 #[path = "aws/queues.rs"]

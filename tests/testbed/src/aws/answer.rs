@@ -1,4 +1,4 @@
-//! Answers and errors in AWS's two wire forms: JSON 1.0 and Query/XML.
+//! Answers and errors in AWS's wire forms: JSON 1.0, Query/XML, and EC2's own kind of the latter.
 
 use std::fmt::Write;
 
@@ -92,6 +92,8 @@ pub(super) fn render(
     let (content_type, body) = match (service, result) {
         (Service::Sqs, Ok(value)) => ("application/x-amz-json-1.0", value.to_string()),
         (Service::Sqs, Err(error)) => ("application/x-amz-json-1.0", json_error(error)),
+        (Service::Ec2, Ok(value)) => ("text/xml", ec2_answer(operation, value, &request_id)),
+        (Service::Ec2, Err(error)) => ("text/xml", ec2_error(error, &request_id)),
         (_, Ok(value)) => (
             "text/xml",
             xml_answer(service, operation, value, &request_id),
@@ -122,7 +124,7 @@ fn xml_answer(service: Service, operation: &str, value: &Value, request_id: &str
         r#"<{operation}Response xmlns="{}"><{operation}Result>"#,
         service.namespace()
     );
-    write_xml(&mut body, value);
+    write_xml(&mut body, value, "member");
     let _ = write!(
         body,
         "</{operation}Result><ResponseMetadata><RequestId>{request_id}</RequestId>\
@@ -134,27 +136,48 @@ fn xml_answer(service: Service, operation: &str, value: &Value, request_id: &str
 fn xml_error(service: Service, error: &ApiError, request_id: &str) -> String {
     let mut body = format!(r#"<ErrorResponse xmlns="{}">"#, service.namespace());
     let fields = json!({ "Code": error.code, "Message": error.message, "Type": error.fault() });
-    write_xml(&mut body, &json!({ "Error": fields }));
+    write_xml(&mut body, &json!({ "Error": fields }), "member");
     let _ = write!(body, "<RequestId>{request_id}</RequestId></ErrorResponse>");
     body
 }
 
-/// Objects become elements and lists become `member` elements, as in the Query protocol.
-fn write_xml(out: &mut String, value: &Value) {
+/// EC2 has no result element, and its lists are of `item`.
+fn ec2_answer(operation: &str, value: &Value, request_id: &str) -> String {
+    let mut body = format!(
+        r#"<{operation}Response xmlns="{}"><requestId>{request_id}</requestId>"#,
+        Service::Ec2.namespace()
+    );
+    write_xml(&mut body, value, "item");
+    let _ = write!(body, "</{operation}Response>");
+    body
+}
+
+fn ec2_error(error: &ApiError, request_id: &str) -> String {
+    let fields = json!({ "Code": error.code, "Message": error.message });
+    let mut body = String::from("<Response>");
+    write_xml(&mut body, &json!({ "Errors": { "Error": fields } }), "item");
+    let _ = write!(body, "<RequestID>{request_id}</RequestID></Response>");
+    body
+}
+
+/// Objects become elements, and lists become elements called `entry`: `member` in the Query protocol.
+fn write_xml(out: &mut String, value: &Value, entry: &str) {
     match value {
         Value::Object(fields) => fields
             .iter()
-            .for_each(|(name, field)| element(out, name, field)),
-        Value::Array(items) => items.iter().for_each(|item| element(out, "member", item)),
+            .for_each(|(name, field)| element(out, name, field, entry)),
+        Value::Array(items) => items
+            .iter()
+            .for_each(|item| element(out, entry, item, entry)),
         Value::String(text) => out.push_str(&escape(text)),
         Value::Null => {}
         scalar => out.push_str(&scalar.to_string()),
     }
 }
 
-fn element(out: &mut String, name: &str, value: &Value) {
+fn element(out: &mut String, name: &str, value: &Value, entry: &str) {
     let _ = write!(out, "<{name}>");
-    write_xml(out, value);
+    write_xml(out, value, entry);
     let _ = write!(out, "</{name}>");
 }
 

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 pub use self::action::{ActionState, EndedBy, LifecycleAction, LifecycleResult};
 pub(super) use self::{
-    action::Hook,
+    action::{Hook, Transition},
     lifecycle::{Lifecycle, no_such_group},
 };
 use super::{
@@ -126,7 +126,7 @@ fn describe_hook(group: &str, name: &str, hook: Hook) -> Value {
     json!({
         "AutoScalingGroupName": group,
         "LifecycleHookName": name,
-        "LifecycleTransition": "autoscaling:EC2_INSTANCE_TERMINATING",
+        "LifecycleTransition": hook.transition.as_str(),
         "HeartbeatTimeout": hook.heartbeat_timeout.as_secs(),
         "GlobalTimeout": hook.global_timeout().as_secs(),
         "DefaultResult": hook.default_result.as_str(),

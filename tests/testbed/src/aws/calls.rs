@@ -10,7 +10,7 @@ use super::{lock, request::Asked, signal::Signal, signature::Signer};
 /// One request that the stand-in got.
 #[derive(Clone, Debug)]
 pub struct Call {
-    /// The signing name: `sqs`, `autoscaling` or `sts`; `unknown` when it names none of them.
+    /// The signing name: `sqs`, `autoscaling`, `ec2` or `sts`; `unknown` when it names none of them.
     pub service: &'static str,
     /// The operation's name as AWS writes it, such as `ReceiveMessage`.
     pub operation: String,

@@ -21,6 +21,28 @@ pub fn spot_interruption(instance_id: &str, time: Timestamp) -> String {
 /// The `EC2 Instance-terminate Lifecycle Action` that announces an action's start.
 #[must_use]
 pub fn terminate_lifecycle(action: &LifecycleAction, time: Timestamp) -> String {
+    let kind = "EC2 Instance-terminate Lifecycle Action";
+    let (origin, destination) = ("AutoScalingGroup", "EC2");
+    let transition = "autoscaling:EC2_INSTANCE_TERMINATING";
+    lifecycle(kind, action, transition, (origin, destination), time)
+}
+
+/// The `EC2 Instance-launch Lifecycle Action` that announces an action's start.
+#[must_use]
+pub fn launch_lifecycle(action: &LifecycleAction, time: Timestamp) -> String {
+    let kind = "EC2 Instance-launch Lifecycle Action";
+    let (origin, destination) = ("EC2", "AutoScalingGroup");
+    let transition = "autoscaling:EC2_INSTANCE_LAUNCHING";
+    lifecycle(kind, action, transition, (origin, destination), time)
+}
+
+fn lifecycle(
+    kind: &str,
+    action: &LifecycleAction,
+    transition: &str,
+    (origin, destination): (&str, &str),
+    time: Timestamp,
+) -> String {
     let resource = format!(
         "arn:aws:autoscaling:{REGION}:{ACCOUNT}:autoScalingGroup:{}:autoScalingGroupName/{}",
         Uuid::new_v4(),
@@ -31,11 +53,10 @@ pub fn terminate_lifecycle(action: &LifecycleAction, time: Timestamp) -> String 
         "AutoScalingGroupName": action.group,
         "LifecycleHookName": action.hook,
         "EC2InstanceId": action.instance_id,
-        "LifecycleTransition": "autoscaling:EC2_INSTANCE_TERMINATING",
-        "Origin": "AutoScalingGroup",
-        "Destination": "EC2",
+        "LifecycleTransition": transition,
+        "Origin": origin,
+        "Destination": destination,
     });
-    let kind = "EC2 Instance-terminate Lifecycle Action";
     envelope(kind, "aws.autoscaling", time, &resource, &detail)
 }
 

@@ -18,7 +18,7 @@ pub enum FaultKind {
     InternalError,
     /// HTTP 503 `ServiceUnavailable`; the work is not done.
     ServiceUnavailable,
-    /// HTTP 400: `RequestThrottled` from SQS, `Throttling` from the others.
+    /// `RequestThrottled` from SQS, `RequestLimitExceeded` from EC2, `Throttling` from the others.
     Throttling,
     /// HTTP 403: the caller's policy does not allow the call.
     AccessDenied,
@@ -48,6 +48,10 @@ impl FaultKind {
             Self::Throttling if sqs => {
                 Some(ApiError::sqs("RequestThrottled", "Request is throttled."))
             }
+            Self::Throttling if asked.service == Service::Ec2 => {
+                let message = "Request limit exceeded.";
+                Some(ApiError::coral(503, "RequestLimitExceeded", message))
+            }
             Self::Throttling => Some(ApiError::coral(400, "Throttling", "Rate exceeded")),
             Self::AccessDenied => Some(access_denied(asked)),
             Self::NotFound if sqs => Some(super::sqs::no_such_queue()),
@@ -69,7 +73,11 @@ fn access_denied(asked: &Asked) -> ApiError {
          because no identity-based policy allows the {service}:{operation} action",
         super::ACCOUNT
     );
-    ApiError::coral(403, "AccessDenied", message)
+    let code = match asked.service {
+        Service::Ec2 => "UnauthorizedOperation",
+        _ => "AccessDenied",
+    };
+    ApiError::coral(403, code, message)
 }
 
 /// A fault to inject into calls of one operation.

@@ -14,6 +14,7 @@ use super::answer::ApiError;
 pub(super) enum Service {
     Sqs,
     AutoScaling,
+    Ec2,
     Sts,
     Unknown,
 }
@@ -24,6 +25,7 @@ impl Service {
         match self {
             Self::Sqs => "sqs",
             Self::AutoScaling => "autoscaling",
+            Self::Ec2 => "ec2",
             Self::Sts => "sts",
             Self::Unknown => "unknown",
         }
@@ -33,6 +35,7 @@ impl Service {
     pub fn namespace(self) -> &'static str {
         match self {
             Self::AutoScaling => "http://autoscaling.amazonaws.com/doc/2011-01-01/",
+            Self::Ec2 => "http://ec2.amazonaws.com/doc/2016-11-15/",
             Self::Sts => "https://sts.amazonaws.com/doc/2011-06-15/",
             Self::Sqs | Self::Unknown => "http://queue.amazonaws.com/doc/2012-11-05/",
         }
@@ -119,6 +122,7 @@ fn read_query(body: &Bytes) -> Asked {
     let service = match take("Version").as_deref() {
         Some("2011-01-01") => Service::AutoScaling,
         Some("2011-06-15") => Service::Sts,
+        Some("2016-11-15") => Service::Ec2,
         _ => Service::Unknown,
     };
     let unknown = || refusal("InvalidAction", "no known API version");

@@ -24,6 +24,7 @@ use super::{
     autoscaling,
     calls::Outcome,
     connection::{CuttableListener, Line},
+    ec2,
     fault::FaultKind,
     lock,
     request::{self, Asked, Service},
@@ -179,6 +180,7 @@ async fn perform(world: &World, asked: &Asked, duplicate: bool) -> Result<Value,
     match asked.service {
         Service::Sqs => sqs::perform(world, asked, duplicate).await,
         Service::AutoScaling => autoscaling::perform(world, asked),
+        Service::Ec2 => ec2::perform(world, asked),
         Service::Sts => sts::perform(world, asked),
         Service::Unknown => Err(request::unknown_operation(asked)),
     }

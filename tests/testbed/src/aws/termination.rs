@@ -5,7 +5,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{
-    ActionState, Aws, LifecycleAction, LifecycleResult, Queue, autoscaling::Hook, events, lock,
+    ActionState, Aws, LifecycleAction, LifecycleResult, Queue,
+    autoscaling::{Hook, Transition},
+    events, lock,
 };
 
 impl Aws {
@@ -18,6 +20,7 @@ impl Aws {
         default_result: LifecycleResult,
     ) {
         let settings = Hook {
+            transition: Transition::Terminating,
             heartbeat_timeout,
             default_result,
         };
@@ -38,7 +41,8 @@ impl Aws {
         notify: Option<&Queue>,
     ) -> anyhow::Result<Vec<LifecycleAction>> {
         let now = self.world.clock.now();
-        let (actions, new) = lock(&self.world.lifecycle).start(group, instance_id, now);
+        let (actions, new) =
+            lock(&self.world.lifecycle).start(group, instance_id, Transition::Terminating, now);
         self.world.lifecycle_changed.notify();
         if let Some(queue) = notify.filter(|_| new) {
             queue.send_batch(

@@ -27,7 +27,7 @@ impl LifecycleResult {
     }
 }
 
-/// One hook's hold on one terminating instance.
+/// One hook's hold on one instance that terminates or launches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LifecycleAction {
     /// The Auto Scaling group's name.
@@ -43,7 +43,7 @@ pub struct LifecycleAction {
 /// How an action stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ActionState {
-    /// The instance is held in `Terminating:Wait`.
+    /// The instance is held in `Terminating:Wait` or `Pending:Wait`.
     Waiting {
         /// When the default result applies, unless a heartbeat comes first.
         deadline: Timestamp,
@@ -72,9 +72,34 @@ pub enum EndedBy {
     Abandonment,
 }
 
-/// A lifecycle hook on termination.
+/// Which way an instance goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::aws) enum Transition {
+    Launching,
+    Terminating,
+}
+
+impl Transition {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Launching => "autoscaling:EC2_INSTANCE_LAUNCHING",
+            Self::Terminating => "autoscaling:EC2_INSTANCE_TERMINATING",
+        }
+    }
+
+    /// The lifecycle state of an instance that a hook holds.
+    pub fn waiting(self) -> &'static str {
+        match self {
+            Self::Launching => "Pending:Wait",
+            Self::Terminating => "Terminating:Wait",
+        }
+    }
+}
+
+/// A lifecycle hook.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::aws) struct Hook {
+    pub transition: Transition,
     pub heartbeat_timeout: Duration,
     pub default_result: LifecycleResult,
 }

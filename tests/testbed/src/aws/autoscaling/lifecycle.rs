@@ -1,12 +1,12 @@
-//! The state machine of terminating instances: each lifecycle hook of the group holds the instance in
-//! `Terminating:Wait` until its action is completed or times out.
+//! The state machine of instances that terminate or launch: each lifecycle hook of the group holds the instance in
+//! `Terminating:Wait` or `Pending:Wait` until its action is completed or times out.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::action::{ActionState, EndedBy, Hook, LifecycleAction, LifecycleResult};
+use super::action::{ActionState, EndedBy, Hook, LifecycleAction, LifecycleResult, Transition};
 use crate::aws::answer::ApiError;
 
 #[derive(Debug)]
@@ -21,6 +21,8 @@ struct ActionRecord {
 #[derive(Debug)]
 struct Instance {
     group: String,
+    /// Where it goes, if it goes anywhere.
+    transition: Option<Transition>,
     /// The tokens of its actions; empty while it is in service.
     actions: Vec<String>,
     terminated: Option<Timestamp>,
@@ -62,6 +64,7 @@ impl Lifecycle {
         self.groups.entry(group.into()).or_default();
         let instance = || Instance {
             group: group.into(),
+            transition: None,
             actions: Vec::new(),
             terminated: None,
         };
@@ -83,22 +86,18 @@ impl Lifecycle {
             .iter()
             .filter(|(_, instance)| instance.terminated.is_none());
         alive.map(|(id, instance)| {
-            let waits = !instance.actions.is_empty();
-            let state = if waits {
-                "Terminating:Wait"
-            } else {
-                "InService"
-            };
+            let state = instance.transition.map_or("InService", Transition::waiting);
             (id.as_str(), instance.group.as_str(), state)
         })
     }
 
-    /// Starts an action for each hook of the group; without hooks the instance terminates at once. The second value says
-    /// whether the termination is new: a second one changes nothing.
+    /// Starts an action for each hook of the group on that transition; without hooks it is over at once. The second value
+    /// says whether the transition is new: a second one changes nothing.
     pub fn start(
         &mut self,
         group: &str,
         instance_id: &str,
+        transition: Transition,
         now: Timestamp,
     ) -> (Vec<LifecycleAction>, bool) {
         self.put_instance(group, instance_id);
@@ -107,8 +106,12 @@ impl Lifecycle {
             return (known, false);
         }
         let hooks = self.groups.get(group).cloned().unwrap_or_default();
+        if let Some(instance) = self.instances.get_mut(instance_id) {
+            instance.transition = Some(transition);
+        }
         let actions: Vec<_> = hooks
             .into_iter()
+            .filter(|(_, hook)| hook.transition == transition)
             .map(|(name, hook)| self.hold(group, &name, hook, instance_id, now))
             .collect();
         if actions.is_empty() {
@@ -253,8 +256,18 @@ impl Lifecycle {
     }
 
     fn release(&mut self, instance_id: &str, at: Timestamp) {
+        let abandoned = self.actions_of(instance_id).iter().any(|action| {
+            let result = LifecycleResult::Abandon;
+            matches!(self.state(&action.token), Some(ActionState::Ended { result: r, .. }) if r == result)
+        });
         if let Some(instance) = self.instances.get_mut(instance_id) {
-            instance.terminated = Some(at);
+            let launched = instance.transition == Some(Transition::Launching) && !abandoned;
+            instance.transition = None;
+            if launched {
+                instance.actions.clear();
+            } else {
+                instance.terminated = Some(at);
+            }
         }
     }
 
