@@ -46,6 +46,21 @@ pub fn rebalance_recommendation(instance_id: &str, notice: Timestamp) -> String 
     signal_id(SignalKind::RebalanceRecommendation, &[instance_id, &notice])
 }
 
+/// The ID of an instance's change of state: the instance, the state and when it was entered.
+#[must_use]
+pub fn instance_state_change(instance_id: &str, notice: Timestamp, state: &str) -> String {
+    let notice = notice.as_second().to_string();
+    let fields = [instance_id, &notice, state];
+    signal_id(SignalKind::InstanceStateChange, &fields)
+}
+
+/// The ID of the end of a capacity reservation: the instance, and when it goes. It is warned about more than once.
+#[must_use]
+pub fn capacity_reservation(instance_id: &str, deadline: Option<&Time>) -> String {
+    let fields = [instance_id, &second(deadline)];
+    signal_id(SignalKind::CapacityReservation, &fields)
+}
+
 /// The ID of a scheduled maintenance: the instance, the event and its code, how it stands, and its window. A new
 /// window, a cancellation and an end are each a signal of its own.
 #[must_use]
