@@ -91,14 +91,14 @@ pub(super) fn observe(stored: &NodeTermination, context: &Context) -> Seen {
         node,
         policy,
         hooks,
+        lookups,
+        recorded,
         pods,
         work,
         forced,
         leaving,
         gone_before,
         neighbours,
-        lookups,
-        recorded,
         follows,
     }
 }

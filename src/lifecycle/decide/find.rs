@@ -4,6 +4,7 @@ use jiff::Timestamp;
 
 use super::super::effect::Effect;
 use super::super::found::{self, Lookup};
+use super::super::view::HookTimeout;
 use super::super::{ActionKey, hooks};
 use super::Pass;
 use crate::api::Time;
@@ -25,7 +26,7 @@ impl Pass<'_> {
             let timeout = self.view.hooks.get(&ActionKey::from(&entry));
             entry.next_heartbeat_time = beats
                 .and_then(|(h, signal)| {
-                    let grid = Grid::new(h, timeout.and_then(|t| t.heartbeat()));
+                    let grid = Grid::new(h, timeout.and_then(HookTimeout::heartbeat));
                     grid.first(signal.notice_time.0)
                 })
                 .map(Time);

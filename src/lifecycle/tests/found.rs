@@ -1,11 +1,12 @@
 //! Lifecycle actions that instance metadata told of: found, kept alive and completed by instance, or said not to be ours.
 
 use jiff::SignedDuration;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::world::{NOTICE, World, at, hook, spot, told};
 use crate::api::Time;
 use crate::api::condition::{self, Condition};
-use crate::api::policy::{Action, Heartbeat, Mode};
+use crate::api::policy::{Action, Heartbeat, Limits, Mode};
 use crate::api::termination::{
     AwsAccess, EffectivePolicy, LifecycleActionState, LifecycleHook, Outcome, Phase, Signal,
 };
@@ -281,6 +282,26 @@ fn a_new_leader_asks_not_again_once_the_incident_is_released() {
         (lookups(&world), world.phase()),
         (before, Some(Phase::Released))
     );
+}
+
+#[test]
+fn a_found_hook_that_is_kept_alive_waits_for_its_turn_and_one_that_is_not_does_not() {
+    for (policy, waits) in [(beating(30, 600), true), (policy(), false)] {
+        let max_concurrent = IntOrString::Int(1);
+        let limits = Limits { max_concurrent };
+        let mut world = world(EffectivePolicy { limits, ..policy }, &["drain"]);
+        world.turn_comes = false;
+        world.run_for(100);
+        assert_eq!(world.phase() == Some(Phase::Waiting), waits);
+        assert_eq!(
+            world.unnamed["drain"].beats.len(),
+            if waits { 3 } else { 0 }
+        );
+        world.turn_comes = true;
+        world.dirty = true;
+        assert!(world.run(100, is_released));
+        assert_eq!(world.unnamed["drain"].completed.len(), 1);
+    }
 }
 
 #[test]

@@ -84,6 +84,10 @@ struct Memory {
     wake: Option<Timestamp>,
 }
 
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "what a test switches in its world"
+)]
 pub(super) struct World {
     pub now: i64,
     pub object: NodeTermination,
