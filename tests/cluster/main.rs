@@ -7,6 +7,7 @@ mod budgets;
 mod cost;
 mod drain;
 mod lifecycle;
+mod migrate;
 mod monitors;
 mod nodes;
 mod people;
