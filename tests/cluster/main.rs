@@ -16,3 +16,4 @@ mod record;
 mod scene;
 mod schema;
 mod telling;
+mod waiting;
