@@ -8,6 +8,7 @@ mod cost;
 mod drain;
 mod events;
 mod lifecycle;
+mod migrate;
 mod monitors;
 mod nodes;
 mod people;
