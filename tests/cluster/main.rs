@@ -10,6 +10,7 @@ mod events;
 mod follow;
 mod found;
 mod lifecycle;
+mod migrate;
 mod monitors;
 mod nodes;
 mod observe;

@@ -23,8 +23,8 @@ const STATES: &[&str] = &[
     RUNNING,
 ];
 
-/// EC2 begins to terminate a Capacity Block's instances this long before the block ends (EC2 User Guide, "Capacity
-/// Blocks for ML").
+/// EC2 begins to terminate a Capacity Block's instances this long before the block ends: it warns forty minutes before
+/// the end, of a beginning ten minutes later (EC2 User Guide, "Monitor Capacity Blocks using EventBridge").
 const BLOCK_TAIL: SignedDuration = SignedDuration::from_mins(30);
 
 #[derive(Deserialize)]
