@@ -6,7 +6,8 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
-use crate::api::termination::{LifecycleHook, SignalKind};
+use crate::api::Time;
+use crate::api::termination::{LifecycleHook, MaintenanceEvent, MaintenanceState, SignalKind};
 
 /// The hash's length in a signal's ID, in bytes; 64 bits are plenty for the 32 signals of one object.
 const HASH_BYTES: usize = 8;
@@ -31,6 +32,55 @@ pub fn auto_scaling_termination(instance_id: &str, hook: &LifecycleHook) -> Stri
     signal_id(SignalKind::AutoScalingTermination, &fields)
 }
 
+/// The ID of an Auto Scaling termination of which instance metadata tells. It names neither an action nor a time, so
+/// the instance is all that there is to identify it by.
+#[must_use]
+pub fn target_lifecycle_state(instance_id: &str) -> String {
+    signal_id(SignalKind::AutoScalingTermination, &[instance_id])
+}
+
+/// The ID of a rebalance recommendation: the instance and the time of the notice.
+#[must_use]
+pub fn rebalance_recommendation(instance_id: &str, notice: Timestamp) -> String {
+    let notice = notice.as_second().to_string();
+    signal_id(SignalKind::RebalanceRecommendation, &[instance_id, &notice])
+}
+
+/// The ID of an instance's change of state: the instance, the state and when it was entered.
+#[must_use]
+pub fn instance_state_change(instance_id: &str, notice: Timestamp, state: &str) -> String {
+    let notice = notice.as_second().to_string();
+    let fields = [instance_id, &notice, state];
+    signal_id(SignalKind::InstanceStateChange, &fields)
+}
+
+/// The ID of the end of a capacity reservation: the instance, and when it goes. It is warned about more than once.
+#[must_use]
+pub fn capacity_reservation(instance_id: &str, deadline: Option<&Time>) -> String {
+    let fields = [instance_id, &second(deadline)];
+    signal_id(SignalKind::CapacityReservation, &fields)
+}
+
+/// The ID of a scheduled maintenance: the instance, the event and its code, how it stands, and its window. A new
+/// window, a cancellation and an end are each a signal of its own.
+#[must_use]
+pub fn scheduled_maintenance(instance_id: &str, event: &MaintenanceEvent) -> String {
+    let state = match event.state {
+        MaintenanceState::Scheduled => "Scheduled",
+        MaintenanceState::Canceled => "Canceled",
+        MaintenanceState::Completed => "Completed",
+    };
+    let fields = [
+        instance_id,
+        &event.event_id,
+        &event.code,
+        state,
+        &second(event.not_before.as_ref()),
+        &second(event.not_after.as_ref()),
+    ];
+    signal_id(SignalKind::ScheduledMaintenance, &fields)
+}
+
 /// The name of an instance's `number`-th `NodeTermination`: the instance ID, then `-2`, `-3` and so on.
 #[must_use]
 pub fn object_name(instance_id: &str, number: u32) -> String {
@@ -45,6 +95,12 @@ pub fn object_name(instance_id: &str, number: u32) -> String {
 #[must_use]
 pub fn field_manager(signal_id: &str) -> String {
     format!("node-termination-operator/{signal_id}")
+}
+
+/// Empty for a time that is not known.
+fn second(time: Option<&Time>) -> String {
+    time.map(|time| time.0.as_second().to_string())
+        .unwrap_or_default()
 }
 
 /// `<Kind>-<16 hex>`. Each field is hashed with its length before it, so that no two lists of fields run together.
@@ -79,6 +135,20 @@ mod tests {
         }
     }
 
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn reboot() -> MaintenanceEvent {
+        MaintenanceEvent {
+            event_id: "instance-event-1".to_owned(),
+            code: "system-reboot".to_owned(),
+            state: MaintenanceState::Scheduled,
+            not_before: Some(Time(at(100))),
+            not_after: None,
+        }
+    }
+
     /// The IDs are in etcd: an upgrade that computed others would record every open notice a second time.
     #[test]
     fn ids_never_change_between_releases() {
@@ -91,11 +161,30 @@ mod tests {
             auto_scaling_termination(INSTANCE, &hook("87654321-4321-4321-4321-210987654321")),
             "AutoScalingTermination-812d3b075a8cbfec"
         );
+        assert_eq!(
+            target_lifecycle_state(INSTANCE),
+            "AutoScalingTermination-d7b48b4588aa16a8"
+        );
+        assert_eq!(
+            rebalance_recommendation(INSTANCE, notice),
+            "RebalanceRecommendation-87732ca014f3077a"
+        );
+        assert_eq!(
+            instance_state_change(INSTANCE, notice, "stopping"),
+            "InstanceStateChange-fff421b3ac843db9"
+        );
+        assert_eq!(
+            capacity_reservation(INSTANCE, Some(&Time(notice))),
+            "CapacityReservation-87732ca014f3077a"
+        );
+        assert_eq!(
+            scheduled_maintenance(INSTANCE, &reboot()),
+            "ScheduledMaintenance-58a0e220bef49550"
+        );
     }
 
     #[test]
     fn whatever_identifies_the_notice_changes_the_id() {
-        let at = |s| Timestamp::from_second(s).unwrap();
         let base = spot_interruption(INSTANCE, at(100), Some("terminate"));
         for other in [
             spot_interruption("i-0aaa111122223333c", at(100), Some("terminate")),
@@ -113,6 +202,44 @@ mod tests {
         for other in [hook("b"), group, name] {
             assert_ne!(base, auto_scaling_termination(INSTANCE, &other));
         }
+    }
+
+    #[test]
+    fn whatever_identifies_a_notice_of_another_kind_changes_its_id() {
+        let other = "i-0aaa111122223333c";
+        let mut ids = vec![
+            target_lifecycle_state(INSTANCE),
+            target_lifecycle_state(other),
+            rebalance_recommendation(INSTANCE, at(100)),
+            rebalance_recommendation(other, at(100)),
+            rebalance_recommendation(INSTANCE, at(101)),
+            instance_state_change(INSTANCE, at(100), "stopping"),
+            instance_state_change(other, at(100), "stopping"),
+            instance_state_change(INSTANCE, at(101), "stopping"),
+            instance_state_change(INSTANCE, at(100), "stopped"),
+            capacity_reservation(INSTANCE, Some(&Time(at(100)))),
+            capacity_reservation(other, Some(&Time(at(100)))),
+            capacity_reservation(INSTANCE, Some(&Time(at(101)))),
+            capacity_reservation(INSTANCE, None),
+            scheduled_maintenance(INSTANCE, &reboot()),
+            scheduled_maintenance(other, &reboot()),
+        ];
+        let changes: [fn(&mut MaintenanceEvent); 6] = [
+            |event| event.event_id.push('1'),
+            |event| event.code.push('1'),
+            |event| event.state = MaintenanceState::Canceled,
+            |event| event.state = MaintenanceState::Completed,
+            |event| event.not_before = None,
+            |event| event.not_after = event.not_before.clone(),
+        ];
+        ids.extend(changes.map(|change| {
+            let mut event = reboot();
+            change(&mut event);
+            scheduled_maintenance(INSTANCE, &event)
+        }));
+        let all = ids.len();
+        let distinct: std::collections::BTreeSet<_> = ids.into_iter().collect();
+        assert_eq!(distinct.len(), all);
     }
 
     #[test]
@@ -148,6 +275,11 @@ mod tests {
         for id in [
             spot_interruption(INSTANCE, notice, None),
             auto_scaling_termination(INSTANCE, &hook("a")),
+            target_lifecycle_state(INSTANCE),
+            rebalance_recommendation(INSTANCE, notice),
+            instance_state_change(INSTANCE, notice, "stopping"),
+            capacity_reservation(INSTANCE, None),
+            scheduled_maintenance(INSTANCE, &reboot()),
         ] {
             assert!(id.len() <= 64, "the schema's limit of an ID: {id}");
             assert!(field_manager(&id).len() <= 128);

@@ -6,6 +6,7 @@ mod bare;
 mod budgets;
 mod cost;
 mod drain;
+mod events;
 mod lifecycle;
 mod migrate;
 mod monitors;
