@@ -5,6 +5,7 @@ mod end;
 mod find;
 mod observe;
 mod release;
+mod take_up;
 mod wait;
 
 use jiff::{SignedDuration, Timestamp};
@@ -12,17 +13,13 @@ use kube::ResourceExt;
 
 use super::action;
 use super::effect::Effect;
-use super::found;
-use super::hooks::{self, Grid};
-use super::key::ActionKey;
 use super::standing::standing;
 use super::view::{Machine, View};
 use crate::api::Time;
 use crate::api::policy::Action;
 use crate::api::termination::{
-    EffectivePolicy, FINALIZER, LIFECYCLE_ACTIONS_MAX, LifecycleActionState, LifecycleActionStatus,
-    NodeIdentity, NodeTerminationStatus, Outcome, Phase, Signal, SignalKind, SignalStatus,
-    WaitReason,
+    EffectivePolicy, FINALIZER, NodeIdentity, NodeTerminationStatus, Outcome, Phase, Signal,
+    SignalStatus, WaitReason,
 };
 use crate::drain::cordon;
 use crate::drain::window::later;
@@ -170,114 +167,6 @@ impl Pass<'_> {
             }
         }
         status.phase.get_or_insert(Phase::Pending);
-    }
-
-    /// Copies the settings and takes up every lifecycle action.
-    fn take_up(&mut self, policy: &EffectivePolicy) {
-        let now = self.now();
-        let (signals, hooks) = (&self.view.object.spec.signals, self.view.hooks);
-        let gone = self.view.machine.node().is_none();
-        let status = &mut self.decision.status;
-        if status.policy.as_ref() != Some(policy) {
-            status.policy = Some(policy.clone());
-        }
-        for signal in signals.iter().filter(|s| s.lifecycle_hook.is_some()) {
-            if status
-                .lifecycle_actions
-                .iter()
-                .any(|a| a.signal_id == signal.id)
-                || status.lifecycle_actions.len() >= LIFECYCLE_ACTIONS_MAX
-            {
-                continue;
-            }
-            let ours = action::of_signal(policy, signal) >= Action::Cordon;
-            let over = signal.lifecycle_hook.as_ref().is_some_and(|hook| {
-                found::hand_over(&mut status.lifecycle_actions, signals, signal, hook)
-            });
-            let grid = policy.lifecycle.heartbeat.as_ref().map(|h| {
-                Grid::new(
-                    h,
-                    ActionKey::of_signal(signal).and_then(|key| hooks.get(&key)?.heartbeat()),
-                )
-            });
-            status.lifecycle_actions.push(LifecycleActionStatus {
-                signal_id: signal.id.clone(),
-                hook_name: signal
-                    .lifecycle_hook
-                    .as_ref()
-                    .map_or_else(String::new, |h| h.hook_name.clone()),
-                auto_scaling_group_name: signal
-                    .lifecycle_hook
-                    .as_ref()
-                    .map(|h| h.auto_scaling_group_name.clone()),
-                state: match (ours, over) {
-                    (false, _) => LifecycleActionState::Left,
-                    (true, false) => LifecycleActionState::Pending,
-                    (true, true) => LifecycleActionState::AlreadyDone,
-                },
-                heartbeats: 0,
-                next_heartbeat_time: grid
-                    .filter(|_| ours && !over)
-                    .and_then(|g| g.first(signal.notice_time.0))
-                    .map(Time),
-                result: None,
-                message: None,
-                completed_at: over.then(|| now.clone()),
-            });
-        }
-        self.take_up_found(policy);
-        let status = &mut self.decision.status;
-        for action in status
-            .lifecycle_actions
-            .iter_mut()
-            .filter(|a| !a.state.is_over())
-        {
-            let signal = signals.iter().find(|s| s.id == action.signal_id);
-            let timeout = hooks.get(&ActionKey::from(&*action));
-            let ended = signal.is_some_and(|s| now.0 >= hooks::end_of_life(s, timeout));
-            // The machine is gone, its time is over, and nobody lets us say so.
-            let moot = gone
-                && action.message.is_some()
-                && status.deadline.as_ref().is_some_and(|d| now.0 >= d.0);
-            if ended || moot {
-                action.state = LifecycleActionState::Left;
-                action.next_heartbeat_time = None;
-                action.completed_at = Some(now.clone());
-            }
-        }
-        self.tell_deadline(policy);
-    }
-
-    /// When the machine goes: the earliest of all signals that still stand.
-    fn tell_deadline(&mut self, policy: &EffectivePolicy) {
-        // A hook that this process has not read, or can not: what the record says of it, else a guess.
-        let said = self.decision.status.deadline.as_ref().map(|d| d.0);
-        let started = self.decision.status.started_at.as_ref().map(|t| t.0);
-        let timeout = SignedDuration::from_secs(i64::from(policy.drain.timeout_seconds));
-        let deadline = |s: &Signal| {
-            if s.deadline.is_none() && s.kind == SignalKind::RebalanceRecommendation {
-                // Nothing is announced: its time begins with the work.
-                return started.map(|at| later(at, timeout));
-            }
-            let actions = &self.decision.status.lifecycle_actions;
-            let (found, guessed) = found::deadline(self.view, actions, s, policy);
-            Some(said.filter(|_| guessed).unwrap_or(found))
-        };
-        // The end of an action that is left alone is a guess: nobody reads its hook.
-        let told =
-            |s: &Signal| s.deadline.is_some() || action::of_signal(policy, s) >= Action::Cordon;
-        let by = |told: &dyn Fn(&Signal) -> bool| {
-            self.signals
-                .iter()
-                .filter(|s| told(s))
-                .filter_map(|s| deadline(s))
-                .min()
-        };
-        let earliest = by(&told).or_else(|| by(&|_| true));
-        let by_hand = started
-            .filter(|_| self.signals.is_empty())
-            .map(|at| later(at, timeout));
-        self.status().deadline = earliest.or(by_hand).map(Time);
     }
 
     /// The node can not be closed, and the time of the drain is over: the lifecycle actions are still owed an end.
