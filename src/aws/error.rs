@@ -53,6 +53,8 @@ pub enum Operation {
     CompleteLifecycleAction,
     /// Auto Scaling: read the hooks of a group.
     DescribeLifecycleHooks,
+    /// EC2: read the tags of instances.
+    DescribeInstances,
 }
 
 impl Operation {
@@ -66,6 +68,7 @@ impl Operation {
             Self::RecordLifecycleActionHeartbeat => "RecordLifecycleActionHeartbeat",
             Self::CompleteLifecycleAction => "CompleteLifecycleAction",
             Self::DescribeLifecycleHooks => "DescribeLifecycleHooks",
+            Self::DescribeInstances => "DescribeInstances",
         }
     }
 
