@@ -2,11 +2,16 @@
 //!
 //! Nothing here calls anybody or knows what time it is. A body that means nothing to us is [`Parsed::Discarded`];
 //! a body that can not be read, or whose signal the API server would refuse, is [`Malformed`]. Whatever is
-//! returned as a signal fits the `NodeTermination` schema.
+//! returned as a signal fits the `NodeTermination` schema, with one thing left to the caller: the region of a
+//! lifecycle action that Auto Scaling notified us of without EventBridge is empty, and is the queue's own.
 
+mod body;
 mod eventbridge;
 mod field;
 pub mod identity;
+pub mod metadata;
+mod notification;
+mod signal;
 
 use jiff::Timestamp;
 
@@ -43,7 +48,7 @@ pub struct Launch {
     pub instance_id: String,
     /// When Auto Scaling gave notice.
     pub notice_time: Timestamp,
-    /// The action that waits for the instance's Node to be Ready.
+    /// The action that waits for the instance's Node to be Ready. Its region is empty as in a signal.
     pub hook: LifecycleHook,
 }
 
@@ -58,13 +63,33 @@ pub enum Parsed {
     Discarded(Discard),
 }
 
+impl Parsed {
+    /// What was heard, if it is about any instance.
+    fn signals(heard: Vec<Heard>) -> Self {
+        match heard.as_slice() {
+            [] => Self::Discarded(Discard::NoInstance),
+            _ => Self::Signals(heard),
+        }
+    }
+}
+
 /// Why a readable body is no signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Discard {
     /// An event of a source that we know, of a detail type that announces no termination.
     OtherDetailType,
-    /// A lifecycle action of another transition than the termination of an instance.
+    /// A lifecycle action of another transition than the launch or the termination of an instance.
     OtherTransition,
+    /// A change to a state that says nothing about a node that there is: pending.
+    OtherState,
+    /// An event of AWS Health about another service, or no scheduled change.
+    OtherHealthEvent,
+    /// A scheduled change or a reservation that names no instance.
+    NoInstance,
+    /// What Auto Scaling sends to see whether it may.
+    TestNotification,
+    /// A notification of what an Auto Scaling group has done already, or of an SNS subscription.
+    OtherNotification,
 }
 
 impl Discard {
@@ -74,6 +99,11 @@ impl Discard {
         match self {
             Self::OtherDetailType => "OtherDetailType",
             Self::OtherTransition => "OtherTransition",
+            Self::OtherState => "OtherState",
+            Self::OtherHealthEvent => "OtherHealthEvent",
+            Self::NoInstance => "NoInstance",
+            Self::TestNotification => "TestNotification",
+            Self::OtherNotification => "OtherNotification",
         }
     }
 }
@@ -97,7 +127,7 @@ pub enum Malformed {
     #[error("the instance ID is not i- and 8 to 17 lower-case hexadecimal digits")]
     InstanceId,
     /// The time is none, or none that an object can hold.
-    #[error("time is not an RFC 3339 time of the years 1970 to 9999")]
+    #[error("a time is none that is known, or not of the years 1970 to 9999")]
     Time,
     /// The region is none.
     #[error("region is not 1 to 32 lower-case letters, digits and hyphens")]
@@ -129,13 +159,10 @@ impl Malformed {
     }
 }
 
-/// Reads one message body of a queue. Fails if it is too long, not JSON, not an event of a source that we know,
-/// or an event whose content no `NodeTermination` could hold.
+/// Reads one message body of a queue: an EventBridge event, a notification of Auto Scaling, or either of them wrapped
+/// by SNS. Fails if it is too long, not JSON, not an event of a source that we know, or an event whose content no `NodeTermination` could hold.
 pub fn parse(body: &str) -> Result<Parsed, Malformed> {
-    if body.len() > BODY_MAX_BYTES {
-        return Err(Malformed::TooLarge(body.len()));
-    }
-    eventbridge::parse(body)
+    body::sized(body).and_then(notification::parse)
 }
 
 #[cfg(test)]

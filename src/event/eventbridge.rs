@@ -1,52 +1,86 @@
-//! EventBridge events: which of them announce a termination, and what they say.
+//! EventBridge events: which of them mean something to us, and the parser of each.
 //!
-//! Shapes: "Events from AWS services" in the EventBridge User Guide; "EC2 Spot Instance interruption notices" in the
-//! EC2 User Guide; "EventBridge event examples" in the EC2 Auto Scaling User Guide. Fields that we do not use are
-//! not looked at, so that AWS may add to them.
+//! Shapes: "Events from AWS services" in the EventBridge User Guide, and the guides that each parser names. Fields
+//! that we do not use are not looked at, so that AWS may add to them. The envelope's `id` identifies nothing: AWS
+//! sends one notice more than once.
 
-use jiff::SignedDuration;
+pub(super) mod auto_scaling;
+mod ec2;
+mod health;
+
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde_json::Value;
 
-use super::{Discard, Heard, Malformed, Parsed, field, identity};
-use crate::api::Time;
-use crate::api::termination::{LifecycleHook, Signal, SignalKind};
+use super::body::read;
+use super::{Discard, Heard, Malformed, Parsed};
+use crate::api::termination::Signal;
 
 /// What an event is parsed by: the whole body in, for the detail is read together with its envelope.
 type Parser = fn(&str) -> Result<Parsed, Malformed>;
 
-/// The events that mean something to us, by source and detail type.
-const EVENTS: &[(&str, &str, Parser)] = &[
-    (
-        "aws.ec2",
-        "EC2 Spot Instance Interruption Warning",
-        spot_interruption,
-    ),
-    (
-        "aws.autoscaling",
-        "EC2 Instance-terminate Lifecycle Action",
-        auto_scaling_termination,
-    ),
-];
+const EC2: &str = "aws.ec2";
+const AUTO_SCALING: &str = "aws.autoscaling";
+const HEALTH: &str = "aws.health";
 
 /// The sources that a queue for node events may well carry other events of; they are no mistake of anybody.
-const SOURCES: &[&str] = &["aws.ec2", "aws.autoscaling", "aws.health"];
+const SOURCES: &[&str] = &[EC2, AUTO_SCALING, HEALTH];
 
-/// The time from a spot notice to the interruption: two minutes (EC2 User Guide, "Spot Instance interruption
-/// notices").
-const SPOT_NOTICE: SignedDuration = SignedDuration::from_secs(120);
-
-/// The transition of an instance that leaves its group ("Lifecycle hooks" in the EC2 Auto Scaling User Guide).
-const TERMINATING: &str = "autoscaling:EC2_INSTANCE_TERMINATING";
-
-/// The longest text that is taken over from another parser's error, in bytes: it may quote the body.
-const QUOTE_MAX_BYTES: usize = 256;
+/// The events that mean something to us, by source and detail type. Two are documented under two names each.
+const EVENTS: &[(&str, &str, Parser)] = &[
+    (
+        EC2,
+        "EC2 Spot Instance Interruption Warning",
+        ec2::spot_interruption,
+    ),
+    (
+        EC2,
+        "EC2 Instance Rebalance Recommendation",
+        ec2::rebalance_recommendation,
+    ),
+    (
+        EC2,
+        "EC2 Instance State-change Notification",
+        ec2::state_change,
+    ),
+    (
+        EC2,
+        "EC2 Capacity Reservation Instance Interruption Warning",
+        ec2::capacity_reservation,
+    ),
+    (
+        EC2,
+        "EC2 Interruptible Capacity Reservation Instance Interruption Warning",
+        ec2::capacity_reservation,
+    ),
+    (
+        EC2,
+        "Capacity Block Expiration Warning",
+        ec2::capacity_block,
+    ),
+    (
+        EC2,
+        "Capacity Block Reservation Expiration Warning",
+        ec2::capacity_block,
+    ),
+    (
+        AUTO_SCALING,
+        "EC2 Instance-terminate Lifecycle Action",
+        auto_scaling::event,
+    ),
+    (
+        AUTO_SCALING,
+        "EC2 Instance-launch Lifecycle Action",
+        auto_scaling::event,
+    ),
+    (HEALTH, "AWS Health Event", health::scheduled_change),
+];
 
 /// What tells one event from another.
 #[derive(Deserialize)]
 struct Route {
     source: String,
-    #[serde(rename = "detail-type")]
+    // The EC2 User Guide writes it with an underscore where it describes Capacity Blocks.
+    #[serde(rename = "detail-type", alias = "detail_type")]
     detail_type: String,
 }
 
@@ -56,26 +90,26 @@ struct Envelope<D> {
     time: String,
     #[serde(default)]
     region: String,
+    #[serde(default)]
+    resources: Resources,
     detail: D,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case")]
-struct SpotDetail {
-    instance_id: String,
-    #[serde(default)]
-    instance_action: Option<String>,
-}
+/// The ARNs of what the event is about: a list, or one text alone, as the EC2 User Guide shows it for interruptible
+/// capacity reservations.
+#[derive(Default, Deserialize)]
+#[serde(from = "Value")]
+struct Resources(Vec<String>);
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct LifecycleDetail {
-    #[serde(rename = "EC2InstanceId")]
-    instance_id: String,
-    auto_scaling_group_name: String,
-    lifecycle_hook_name: String,
-    lifecycle_action_token: String,
-    lifecycle_transition: String,
+impl From<Value> for Resources {
+    fn from(resources: Value) -> Self {
+        let texts = match resources {
+            Value::Array(list) => list,
+            one => vec![one],
+        };
+        let arns = texts.iter().filter_map(Value::as_str);
+        Self(arns.map(str::to_owned).collect())
+    }
 }
 
 /// Reads an event by the parser of its source and detail type.
@@ -96,82 +130,9 @@ pub(super) fn parse(body: &str) -> Result<Parsed, Malformed> {
     }
 }
 
-fn spot_interruption(body: &str) -> Result<Parsed, Malformed> {
-    let event: Envelope<SpotDetail> = read(body)?;
-    let instance_id = field::instance_id(event.detail.instance_id)?;
-    let notice = field::time(&event.time)?;
-    // An instance that is hibernated gets no two minutes: hibernation begins with the notice (EC2 User Guide,
-    // "Hibernate interrupted Spot Instances"). What can still be done in that time is the same, so is the deadline.
-    let deadline = notice
-        .checked_add(SPOT_NOTICE)
-        .map_err(|_| Malformed::Time)?;
-    // The pods must leave whatever becomes of the machine: a notice without an action is still a notice.
-    let instance_action = event
-        .detail
-        .instance_action
-        .filter(|action| !action.is_empty())
-        .map(|action| field::text("instance-action", action, 32))
-        .transpose()?;
-    let id = identity::spot_interruption(&instance_id, notice, instance_action.as_deref());
-    Ok(one(
-        instance_id,
-        Signal {
-            deadline: Some(Time(deadline)),
-            instance_action,
-            ..Signal::new(id, SignalKind::SpotInterruption, Time(notice))
-        },
-    ))
-}
-
-fn auto_scaling_termination(body: &str) -> Result<Parsed, Malformed> {
-    let event: Envelope<LifecycleDetail> = read(body)?;
-    let detail = event.detail;
-    if detail.lifecycle_transition != TERMINATING {
-        return Ok(Parsed::Discarded(Discard::OtherTransition));
-    }
-    let instance_id = field::instance_id(detail.instance_id)?;
-    let notice = field::time(&event.time)?;
-    let hook = LifecycleHook {
-        auto_scaling_group_name: field::text(
-            "AutoScalingGroupName",
-            detail.auto_scaling_group_name,
-            255,
-        )?,
-        hook_name: field::text("LifecycleHookName", detail.lifecycle_hook_name, 255)?,
-        action_token: field::text("LifecycleActionToken", detail.lifecycle_action_token, 64)?,
-        transition: detail.lifecycle_transition,
-        region: field::region(event.region)?,
-        // Whose credentials complete it is a matter of the source that heard it.
-        role_arn: None,
-        external_id: None,
-    };
-    let id = identity::auto_scaling_termination(&instance_id, &hook);
-    Ok(one(
-        instance_id,
-        // Its deadline follows from the hook's time-out, which the event does not tell.
-        Signal {
-            lifecycle_hook: Some(hook),
-            ..Signal::new(id, SignalKind::AutoScalingTermination, Time(notice))
-        },
-    ))
-}
-
 fn one(instance_id: String, signal: Signal) -> Parsed {
     Parsed::Signals(vec![Heard {
         instance_id,
         signal,
     }])
-}
-
-/// Reads what is asked for and skips the rest without keeping it, so that a body costs no more than its own length.
-fn read<T: DeserializeOwned>(body: &str) -> Result<T, Malformed> {
-    serde_json::from_str(body).map_err(|error| {
-        let mut text = error.to_string();
-        text.truncate(text.floor_char_boundary(QUOTE_MAX_BYTES));
-        if error.is_data() {
-            Malformed::Shape(text)
-        } else {
-            Malformed::NotJson(text)
-        }
-    })
 }

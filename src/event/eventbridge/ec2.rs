@@ -1,0 +1,128 @@
+//! Events of EC2: spot interruptions, rebalance recommendations, state changes, capacity reservations.
+//!
+//! Shapes: "Spot Instance interruption notices", "EC2 instance rebalance recommendations", "State change events for
+//! your instances", "Monitor interruptible Capacity Reservations" and "Monitor Capacity Blocks using EventBridge" in
+//! the EC2 User Guide.
+
+use jiff::{SignedDuration, Timestamp};
+use serde::Deserialize;
+
+use super::{Envelope, one};
+use crate::api::Time;
+use crate::api::termination::{RUNNING, Signal, SignalKind};
+use crate::event::body::read;
+use crate::event::{Discard, Heard, Malformed, Parsed, field, identity, signal};
+
+/// The states that an instance leaves its node in, and the one that brings a stopped one back. Of the others, only
+/// pending is left, which says nothing about a node that there is.
+const STATES: &[&str] = &[
+    "stopping",
+    "stopped",
+    "shutting-down",
+    "terminated",
+    RUNNING,
+];
+
+/// EC2 begins to terminate a Capacity Block's instances this long before the block ends (EC2 User Guide, "Capacity
+/// Blocks for ML").
+const BLOCK_TAIL: SignedDuration = SignedDuration::from_mins(30);
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Instance {
+    instance_id: String,
+    #[serde(default)]
+    instance_action: Option<String>,
+    #[serde(default)]
+    instance_termination_time: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct StateChange {
+    instance_id: String,
+    state: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct CapacityBlock {
+    #[serde(default)]
+    instance_id: Option<String>,
+    end_date: String,
+}
+
+pub(super) fn spot_interruption(body: &str) -> Result<Parsed, Malformed> {
+    let event: Envelope<Instance> = read(body)?;
+    let instance_id = field::instance_id(event.detail.instance_id)?;
+    let notice = field::time(&event.time)?;
+    let action = field::instance_action(event.detail.instance_action)?;
+    let signal = signal::spot_interruption(&instance_id, notice, action)?;
+    Ok(one(instance_id, signal))
+}
+
+pub(super) fn rebalance_recommendation(body: &str) -> Result<Parsed, Malformed> {
+    let event: Envelope<Instance> = read(body)?;
+    let instance_id = field::instance_id(event.detail.instance_id)?;
+    let signal = signal::rebalance_recommendation(&instance_id, field::time(&event.time)?);
+    Ok(one(instance_id, signal))
+}
+
+pub(super) fn state_change(body: &str) -> Result<Parsed, Malformed> {
+    let event: Envelope<StateChange> = read(body)?;
+    let StateChange { instance_id, state } = event.detail;
+    if !STATES.contains(&state.as_str()) {
+        return Ok(Parsed::Discarded(Discard::OtherState));
+    }
+    let instance_id = field::instance_id(instance_id)?;
+    let notice = field::time(&event.time)?;
+    let id = identity::instance_state_change(&instance_id, notice, &state);
+    let signal = Signal {
+        instance_state: Some(state),
+        ..Signal::new(id, SignalKind::InstanceStateChange, Time(notice))
+    };
+    Ok(one(instance_id, signal))
+}
+
+pub(super) fn capacity_reservation(body: &str) -> Result<Parsed, Malformed> {
+    let event: Envelope<Instance> = read(body)?;
+    let instance_id = field::instance_id(event.detail.instance_id)?;
+    let notice = field::time(&event.time)?;
+    let deadline = event.detail.instance_termination_time;
+    let deadline = deadline.map(|time| field::time(&time)).transpose()?;
+    let action = field::instance_action(event.detail.instance_action)?;
+    let signal = reserved(&instance_id, notice, deadline, action);
+    Ok(one(instance_id, signal))
+}
+
+/// The warning is about a reservation. Its instances can only be told if the event names them; each is warned about
+/// by an event of its own as well.
+pub(super) fn capacity_block(body: &str) -> Result<Parsed, Malformed> {
+    let event: Envelope<CapacityBlock> = read(body)?;
+    let notice = field::time(&event.time)?;
+    let end = field::date(&event.detail.end_date)?;
+    let deadline = end.checked_sub(BLOCK_TAIL).map_err(|_| Malformed::Time)?;
+    let named = event.detail.instance_id.into_iter();
+    let instances = named.chain(event.resources.0);
+    let heard = instances.filter_map(|named| field::named_instance(&named));
+    let heard = heard.map(|instance_id| Heard {
+        signal: reserved(&instance_id, notice, Some(deadline), None),
+        instance_id,
+    });
+    Ok(Parsed::signals(heard.collect()))
+}
+
+fn reserved(
+    instance_id: &str,
+    notice: Timestamp,
+    deadline: Option<Timestamp>,
+    action: Option<String>,
+) -> Signal {
+    let deadline = deadline.map(Time);
+    let id = identity::capacity_reservation(instance_id, deadline.as_ref());
+    Signal {
+        deadline,
+        instance_action: action,
+        ..Signal::new(id, SignalKind::CapacityReservation, Time(notice))
+    }
+}
