@@ -60,6 +60,15 @@ enum Parting {
     Lost,
 }
 
+impl Parting {
+    fn outcome(&self) -> &'static str {
+        match self {
+            Self::Done(outcome) | Self::Back(_, outcome) => outcome,
+            Self::Lost => "LeaseLost",
+        }
+    }
+}
+
 impl Launches {
     /// Holds nothing yet. Messages are received with this visibility time-out; at `stop` all are given back.
     pub(super) fn new(
@@ -140,14 +149,13 @@ impl Held {
             completed = self.complete_when_ready() => completed,
             ended = self.lease() => ended,
         };
-        let receipt = self.message.receipt.clone();
-        let (outcome, failed) = match parting {
-            Parting::Done(outcome) => (outcome, self.launches.queue.delete(&[receipt]).await),
-            Parting::Back(after, outcome) => {
-                let back = self.launches.queue.release(&[(receipt, after)]).await;
-                (outcome, back)
-            }
-            Parting::Lost => ("LeaseLost", Vec::new()),
+        let outcome = parting.outcome();
+        metrics.launch(outcome);
+        let (queue, receipt) = (&self.launches.queue, self.message.receipt.clone());
+        let failed = match parting {
+            Parting::Done(_) => queue.delete(&[receipt]).await,
+            Parting::Back(after, _) => queue.release(&[(receipt, after)]).await,
+            Parting::Lost => Vec::new(),
         };
         tracing::info!(
             instance,
@@ -159,7 +167,6 @@ impl Held {
         for (_, error) in failed {
             tracing::warn!(instance, %error, "the message of a launch could not be settled; it comes again");
         }
-        metrics.launch(outcome);
         metrics.launches_held(-1);
     }
 

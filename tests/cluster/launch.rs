@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 use testbed::aws::{
     ActionState, EndedBy, Fault, FaultKind, LifecycleAction, LifecycleResult, events,
 };
-use testbed::cluster::{get_ready, instance_id, join_node, map};
+use testbed::cluster::{await_object, get_ready, instance_id, join_node, make_nodes, map};
 
-use crate::queue::corner_with_source;
+use crate::queue::{self, corner_with_source};
 use crate::scene::{Corner, TEAM, is_cordoned, something_else_is_drained, within, world};
 
 const COMPLETE: &str = "CompleteLifecycleAction";
@@ -27,15 +27,12 @@ struct Launching {
 }
 
 impl Launching {
-    /// The corner's policy completes the launches of these groups; none: of every group.
+    /// In a corner whose policy has these settings, and its queue these.
     async fn new(name: &str, settings: Value, source: Value, timeout: Duration) -> Self {
         let corner = Corner::without_policy(name, 0).await;
-        let mut settings = settings;
-        let mut policy = crate::queue::source(&corner, &source);
-        policy
-            .as_object_mut()
-            .unwrap()
-            .append(settings.as_object_mut().unwrap());
+        let mut policy = queue::source(&corner, &source);
+        let fields = settings.as_object().unwrap().clone();
+        policy.as_object_mut().unwrap().extend(fields);
         corner.apply_policy(policy).await;
         corner.await_polling().await;
         corner
@@ -52,6 +49,19 @@ impl Launching {
         let launching = Self::new(name, json!({}), source, Duration::from_mins(10)).await;
         launching.await_lease().await;
         launching
+    }
+
+    /// One that no message tells of yet.
+    async fn untold(name: &str) -> Self {
+        let source = json!({"launchHooks": {"complete": true}});
+        let corner = corner_with_source(name, 0, source).await;
+        let minutes = Duration::from_mins(10);
+        corner
+            .world
+            .aws
+            .put_launch_hook(&corner.name, "ready", minutes);
+        let action = Self::launch(&corner, false);
+        Self { corner, action }
     }
 
     fn launch(corner: &Corner, told: bool) -> LifecycleAction {
@@ -122,10 +132,11 @@ async fn launches(outcome: &str) -> f64 {
 async fn a_launch_is_completed_when_its_node_is_ready_and_not_before() {
     let launching = Launching::leased("launch").await;
     // The lease of one message holds up no other, not even with a single receiver.
-    let others = ["launch-other"].map(|prefix| format!("{}-{prefix}", launching.corner.name));
+    let other = format!("{}-other", launching.corner.name);
     let labels = map(&[(TEAM, &launching.corner.name)]);
-    let nodes = testbed::cluster::make_nodes(&launching.corner.client, &others[0], 1, &labels);
-    let nodes = nodes.await.unwrap();
+    let nodes = make_nodes(&launching.corner.client, &other, 1, &labels)
+        .await
+        .unwrap();
     launching.corner.interrupt(&nodes[0]);
     launching.corner.await_node(&nodes[0], is_cordoned).await;
 
@@ -156,9 +167,11 @@ async fn a_launch_is_completed_when_its_node_is_ready_and_not_before() {
 
 #[tokio::test]
 async fn the_launch_of_a_node_that_is_ready_already_is_completed_at_once() {
-    let launching = Launching::leased("launch-late").await;
+    let launching = Launching::untold("launch-late").await;
     let node = launching.join().await;
     launching.get_ready(&node).await;
+    let told = events::launch_lifecycle(&launching.action, Timestamp::now());
+    launching.corner.queue.send(told).unwrap();
     launching.await_completion().await;
 }
 
@@ -249,17 +262,10 @@ async fn a_launch_that_somebody_else_has_completed_is_only_acknowledged() {
 
 #[tokio::test]
 async fn a_launch_that_auto_scaling_tells_of_by_itself_is_completed_in_the_queues_region() {
-    let source = json!({"launchHooks": {"complete": true}});
-    let corner = corner_with_source("launch-direct", 0, source).await;
-    corner
-        .world
-        .aws
-        .put_launch_hook(&corner.name, "ready", Duration::from_mins(10));
-    let action = Launching::launch(&corner, false);
+    let launching = Launching::untold("launch-direct").await;
     let transition = "autoscaling:EC2_INSTANCE_LAUNCHING";
-    let told = events::direct_notification(&action, transition, Timestamp::now());
-    corner.queue.send(told).unwrap();
-    let launching = Launching { corner, action };
+    let told = events::direct_notification(&launching.action, transition, Timestamp::now());
+    launching.corner.queue.send(told).unwrap();
     let node = launching.join().await;
     launching.get_ready(&node).await;
     launching.await_completion().await;
@@ -331,8 +337,7 @@ async fn the_launch_of_a_node_whose_policy_only_observes_is_never_completed() {
         .await
         .unwrap();
     let name = created.metadata.name.unwrap();
-    let known =
-        testbed::cluster::await_object(policies, &name, |p| p.is_some_and(|p| p.status.is_some()));
+    let known = await_object(policies, &name, |p| p.is_some_and(|p| p.status.is_some()));
     within(known).await;
     let seen = launches("Observed").await;
     let node = launching.join().await;

@@ -106,7 +106,6 @@ async fn the_policies_that_share_a_queue_each_act_on_their_own_nodes() {
     corner.queue.await_empty(SETTLED).await.unwrap();
 }
 
-/// Scales the node's instance in, with a hook of another account's group, and tells that queue.
 #[tokio::test]
 async fn several_queues_of_a_policy_one_of_another_account_work_side_by_side() {
     let corner = Corner::without_policy("queues", 2).await;
@@ -154,6 +153,7 @@ async fn several_queues_of_a_policy_one_of_another_account_work_side_by_side() {
         .iter()
         .zip([(REGION, None), ("us-east-2", Some(role))])
     {
+        let incident = corner.await_phase(&node.instance_id, Phase::Released).await;
         let calls = corner.calls("CompleteLifecycleAction");
         let of = |c: &&testbed::aws::Call| c.params["InstanceId"] == node.instance_id.as_str();
         let call = calls.iter().find(of).unwrap();
@@ -162,7 +162,6 @@ async fn several_queues_of_a_policy_one_of_another_account_work_side_by_side() {
             (call.region.as_deref(), &call.role_arn),
             (Some(region), &role)
         );
-        let incident = corner.await_phase(&node.instance_id, Phase::Released).await;
         let hook = incident.spec.signals[0].lifecycle_hook.clone().unwrap();
         assert_eq!((hook.region.as_str(), hook.role_arn), (region, role));
     }
