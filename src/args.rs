@@ -32,6 +32,12 @@ pub enum Command {
         #[arg(long, env = "NTO_OUTPUT_DIR")]
         output_dir: Option<PathBuf>,
     },
+    /// Print the TerminationPolicy that does what an installation of aws-node-termination-handler does.
+    Migrate {
+        /// The values of its Helm chart, as `helm get values RELEASE --output yaml` prints them; - is standard input.
+        #[arg(long, env = "NTO_VALUES")]
+        values: PathBuf,
+    },
 }
 
 /// The controller's options. AWS and the cluster are found by their standard environments.

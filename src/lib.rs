@@ -11,6 +11,7 @@
 //!    lifecycle ─► drain, api                    pure: no client, no clock
 //!        drain ─► api                           pure
 //!        event ─► api                           pure
+//!      migrate ─► api                           pure
 //!      cluster ─► api, drain                    effects on Kubernetes
 //!          aws ─► (nothing of ours)             effects on AWS
 //!  api, leader, telemetry ─► (nothing of ours)
@@ -26,5 +27,6 @@ pub mod drain;
 pub mod event;
 pub mod leader;
 pub mod lifecycle;
+pub mod migrate;
 pub mod source;
 pub mod telemetry;

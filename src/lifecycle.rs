@@ -1,8 +1,8 @@
 //! The state machine of one incident, pure: what is seen goes in, what is to be done and said comes out.
 //!
 //! ```text
-//! cancel or deletion ─► undo ─► Canceled
-//! Pending ─► cordon ─► Draining ─► (drained, or its time is over) ─► Releasing ─► Released ─► Completed or Failed
+//! cancel, deletion, withdrawn or expired ─► undo ─► Canceled
+//! Pending ─► (Waiting) ─► cordon ─► Draining ─► (drained, or its time is over) ─► Releasing ─► Released ─► Completed or Failed
 //! ```
 //!
 //! [`decide::decide`] rebuilds everything from [`view::View`] at every pass; the stored phase is a report and never
@@ -12,9 +12,11 @@ pub mod action;
 pub mod decide;
 pub mod effect;
 pub mod hooks;
+pub mod limits;
 mod news;
 mod pods;
 mod say;
+pub mod standing;
 #[cfg(test)]
 mod tests;
 pub mod view;

@@ -17,6 +17,7 @@ fn main() -> ExitCode {
     let result = match Args::parse().command {
         Command::Controller(options) => run::controller(&options),
         Command::Crds { output_dir } => crds(output_dir.as_deref()),
+        Command::Migrate { values } => migrate(&values),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -25,6 +26,18 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn migrate(values: &Path) -> anyhow::Result<()> {
+    let text = if values == Path::new("-") {
+        std::io::read_to_string(std::io::stdin())
+    } else {
+        std::fs::read_to_string(values)
+    };
+    let text = text.with_context(|| format!("read {}", values.display()))?;
+    let policy = node_termination_operator::migrate::policy(&text)
+        .with_context(|| values.display().to_string())?;
+    Ok(write!(std::io::stdout(), "{policy}")?)
 }
 
 fn crds(folder: Option<&Path>) -> anyhow::Result<()> {

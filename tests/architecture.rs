@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 /// Which top-level module of `src` may use which others.
 const ARROWS: &[(&str, &[&str])] = &[
-    ("main", &["args", "run", "api"]),
+    ("main", &["args", "run", "api", "migrate"]),
     (
         "run",
         &[
@@ -46,6 +46,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("lifecycle", &["drain", "api"]),
     ("drain", &["api"]),
     ("event", &["api"]),
+    ("migrate", &["api"]),
     ("cluster", &["api", "drain"]),
     ("aws", &[]),
     ("leader", &[]),
@@ -54,7 +55,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// The modules that call nobody and do not know what time it is: `now` is an argument there.
-const PURE: &[&str] = &["api", "event", "drain", "lifecycle"];
+const PURE: &[&str] = &["api", "event", "drain", "lifecycle", "migrate"];
 
 /// How the binary names the library.
 const LIBRARY: &str = "node_termination_operator";

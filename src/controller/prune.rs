@@ -99,7 +99,12 @@ async fn prune(context: &Context) {
     let records: Vec<Record> = context
         .terminations
         .all()
-        .filter_map(|t| t.0.as_ref().ok().map(|t| Record::of(t, context)))
+        .filter_map(|t| {
+            let object = t.0.as_ref().ok()?;
+            // What a person made, often from Git, is a person's to remove: it would only come again.
+            let by_hand = object.spec.signals.is_empty();
+            (!by_hand).then(|| Record::of(object, context))
+        })
         .collect();
     for record in due(&records, Timestamp::now())
         .into_iter()

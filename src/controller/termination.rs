@@ -5,6 +5,7 @@ mod memory;
 mod observe;
 mod report;
 mod triggers;
+mod turns;
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -19,10 +20,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::hooks::HookCache;
 use super::leading::Parts;
-use crate::api::termination::{NodeTermination, Phase};
+use crate::api::termination::{EffectivePolicy, NodeTermination, Phase};
 use crate::cluster::{self, Guarded, Views};
 use crate::lifecycle::{self, Outcome};
 use memory::Memories;
+use turns::Turns;
 
 /// The loop turns at least this often.
 const TURN: Duration = Duration::from_secs(5);
@@ -43,6 +45,7 @@ pub struct Context {
     pub views: Views,
     hooks: HookCache,
     memories: Memories,
+    turns: Turns,
 }
 
 impl Deref for Context {
@@ -82,6 +85,7 @@ impl Context {
             views,
             hooks: HookCache::default(),
             memories: Memories::default(),
+            turns: Turns::default(),
         }
     }
 }
@@ -152,11 +156,12 @@ async fn round(
     context: &Context,
 ) -> Result<(Option<Timestamp>, bool), Error> {
     let seen = observe::observe(object, context);
-    let view = seen.view(context, Timestamp::now());
+    let turn = |policy: &EffectivePolicy| context.is_turn_of(&seen.object, policy);
+    let view = seen.view(context, &turn, Timestamp::now());
     let mut decision = lifecycle::decide(&view);
     let effects = std::mem::take(&mut decision.effects);
     let (outcomes, failure) = act::act(&seen.object, &view, effects, context).await;
-    let view = seen.view(context, Timestamp::now());
+    let view = seen.view(context, &turn, Timestamp::now());
     let mut status = decision.status;
     lifecycle::settle(&view, &mut status, &outcomes);
     let ended = outcomes.iter().any(Outcome::ends_action);

@@ -135,6 +135,20 @@ mod tests {
         }
     }
 
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn reboot() -> MaintenanceEvent {
+        MaintenanceEvent {
+            event_id: "instance-event-1".to_owned(),
+            code: "system-reboot".to_owned(),
+            state: MaintenanceState::Scheduled,
+            not_before: Some(Time(at(100))),
+            not_after: None,
+        }
+    }
+
     /// The IDs are in etcd: an upgrade that computed others would record every open notice a second time.
     #[test]
     fn ids_never_change_between_releases() {
@@ -147,11 +161,30 @@ mod tests {
             auto_scaling_termination(INSTANCE, &hook("87654321-4321-4321-4321-210987654321")),
             "AutoScalingTermination-812d3b075a8cbfec"
         );
+        assert_eq!(
+            target_lifecycle_state(INSTANCE),
+            "AutoScalingTermination-d7b48b4588aa16a8"
+        );
+        assert_eq!(
+            rebalance_recommendation(INSTANCE, notice),
+            "RebalanceRecommendation-87732ca014f3077a"
+        );
+        assert_eq!(
+            instance_state_change(INSTANCE, notice, "stopping"),
+            "InstanceStateChange-fff421b3ac843db9"
+        );
+        assert_eq!(
+            capacity_reservation(INSTANCE, Some(&Time(notice))),
+            "CapacityReservation-87732ca014f3077a"
+        );
+        assert_eq!(
+            scheduled_maintenance(INSTANCE, &reboot()),
+            "ScheduledMaintenance-58a0e220bef49550"
+        );
     }
 
     #[test]
     fn whatever_identifies_the_notice_changes_the_id() {
-        let at = |s| Timestamp::from_second(s).unwrap();
         let base = spot_interruption(INSTANCE, at(100), Some("terminate"));
         for other in [
             spot_interruption("i-0aaa111122223333c", at(100), Some("terminate")),
@@ -169,6 +202,44 @@ mod tests {
         for other in [hook("b"), group, name] {
             assert_ne!(base, auto_scaling_termination(INSTANCE, &other));
         }
+    }
+
+    #[test]
+    fn whatever_identifies_a_notice_of_another_kind_changes_its_id() {
+        let other = "i-0aaa111122223333c";
+        let mut ids = vec![
+            target_lifecycle_state(INSTANCE),
+            target_lifecycle_state(other),
+            rebalance_recommendation(INSTANCE, at(100)),
+            rebalance_recommendation(other, at(100)),
+            rebalance_recommendation(INSTANCE, at(101)),
+            instance_state_change(INSTANCE, at(100), "stopping"),
+            instance_state_change(other, at(100), "stopping"),
+            instance_state_change(INSTANCE, at(101), "stopping"),
+            instance_state_change(INSTANCE, at(100), "stopped"),
+            capacity_reservation(INSTANCE, Some(&Time(at(100)))),
+            capacity_reservation(other, Some(&Time(at(100)))),
+            capacity_reservation(INSTANCE, Some(&Time(at(101)))),
+            capacity_reservation(INSTANCE, None),
+            scheduled_maintenance(INSTANCE, &reboot()),
+            scheduled_maintenance(other, &reboot()),
+        ];
+        let changes: [fn(&mut MaintenanceEvent); 6] = [
+            |event| event.event_id.push('1'),
+            |event| event.code.push('1'),
+            |event| event.state = MaintenanceState::Canceled,
+            |event| event.state = MaintenanceState::Completed,
+            |event| event.not_before = None,
+            |event| event.not_after = event.not_before.clone(),
+        ];
+        ids.extend(changes.map(|change| {
+            let mut event = reboot();
+            change(&mut event);
+            scheduled_maintenance(INSTANCE, &event)
+        }));
+        let all = ids.len();
+        let distinct: std::collections::BTreeSet<_> = ids.into_iter().collect();
+        assert_eq!(distinct.len(), all);
     }
 
     #[test]
@@ -204,6 +275,11 @@ mod tests {
         for id in [
             spot_interruption(INSTANCE, notice, None),
             auto_scaling_termination(INSTANCE, &hook("a")),
+            target_lifecycle_state(INSTANCE),
+            rebalance_recommendation(INSTANCE, notice),
+            instance_state_change(INSTANCE, notice, "stopping"),
+            capacity_reservation(INSTANCE, None),
+            scheduled_maintenance(INSTANCE, &reboot()),
         ] {
             assert!(id.len() <= 64, "the schema's limit of an ID: {id}");
             assert!(field_manager(&id).len() <= 128);

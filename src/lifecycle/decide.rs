@@ -1,7 +1,9 @@
 //! One pass: the steps of an incident in order. The first that is not done ends the pass.
 
 mod drain;
+mod end;
 mod release;
+mod wait;
 
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
@@ -9,19 +11,17 @@ use kube::ResourceExt;
 use super::action;
 use super::effect::Effect;
 use super::hooks::{self, Grid};
+use super::standing::standing;
 use super::view::{HookTimeout, Machine, View};
 use crate::api::Time;
 use crate::api::policy::Action;
 use crate::api::termination::{
-    EffectivePolicy, FINALIZER, LifecycleActionState, LifecycleActionStatus, NodeTerminationStatus,
-    Outcome, Phase, Signal, SignalStatus,
+    EffectivePolicy, FINALIZER, LifecycleActionState, LifecycleActionStatus, NodeIdentity,
+    NodeTerminationStatus, Outcome, Phase, Signal, SignalKind, SignalStatus, WaitReason,
 };
 use crate::drain::cordon;
 use crate::drain::window::later;
 
-/// After our work is done the incident stays open this long for what follows it (`shutting-down` after a spot
-/// notice), unless the Node goes before.
-const LINGER: SignedDuration = SignedDuration::from_secs(900);
 /// A cordon is tried this long at least, however late the notice came.
 const CORDON_TRIED: SignedDuration = SignedDuration::from_secs(30);
 /// A scheduler that has not seen the cordon yet may still bind pods for a moment.
@@ -45,7 +45,7 @@ pub struct Decision {
 pub fn decide(view: &View<'_>) -> Decision {
     let mut pass = Pass {
         view,
-        signals: &view.object.spec.signals,
+        signals: standing(&view.object.spec.signals),
         decision: start(view),
     };
     pass.run();
@@ -64,7 +64,8 @@ fn start(view: &View<'_>) -> Decision {
 
 struct Pass<'a> {
     view: &'a View<'a>,
-    signals: &'a [Signal],
+    /// The signals that still stand.
+    signals: Vec<&'a Signal>,
     decision: Decision,
 }
 
@@ -80,30 +81,37 @@ impl Pass<'_> {
         if self.view.machine == Machine::Mismatch {
             return self.finish(Phase::Failed, Outcome::IdentityMismatch);
         }
-        let Some(policy) = self
-            .status()
-            .policy
-            .clone()
-            .or_else(|| self.view.policy.cloned())
-        else {
+        if self.is_by_hand() && self.status().node.is_none() {
+            return self.await_node();
+        }
+        let Some(policy) = self.policy() else {
             return self.undo(Phase::Completed, Outcome::NoPolicy);
         };
-        let action = action::of_all(&policy, self.signals);
-        self.take_up(&policy, action);
+        if let Some((phase, outcome)) = self.ends_early(&policy) {
+            return self.undo(phase, outcome);
+        }
+        let action = action::of_all(&policy, &self.signals);
+        self.take_up(&policy);
         self.heartbeats(&policy);
         let released = self.status().phase == Some(Phase::Released);
         if self.view.object.spec.hold && !released && self.view.machine.node().is_some() {
             return self.hold(&policy);
         }
-        if action >= Action::Cordon && !self.cordon(&policy) && !self.gives_up(&policy) {
+        if self.waits(&policy, action) {
             return;
+        }
+        if action >= Action::Cordon && !self.cordon(&policy) {
+            // A node that a person has opened is not given up.
+            if self.status().waiting.is_some() || !self.gives_up(&policy) {
+                return;
+            }
         }
         if action == Action::CordonAndDrain && !self.drain(&policy) {
             return;
         }
         self.conclude(action);
         if self.release(&policy) {
-            self.wait_for_the_end();
+            self.wait_for_the_end(&policy);
         }
     }
 
@@ -123,12 +131,29 @@ impl Pass<'_> {
     /// Takes down what is there: new signals, the generation, the most urgent kind.
     fn observe(&mut self) {
         let received_time = self.now();
-        let signals = self.signals;
+        let all = &self.view.object.spec.signals;
         let generation = self.view.object.metadata.generation;
+        let reason = if self.signals.is_empty() {
+            action::most_urgent(&all.iter().collect::<Vec<_>>())
+        } else {
+            action::most_urgent(&self.signals)
+        };
+        let node = self.view.machine.node();
         let status = self.status();
         status.observed_generation = generation;
-        status.reason = Some(action::most_urgent(signals));
-        for signal in signals {
+        status.reason = Some(reason);
+        if let Some(node) = node {
+            // Until work begins: then another boot ID means that the machine is back.
+            let found = status.node.get_or_insert_with(|| NodeIdentity {
+                uid: node.uid.clone(),
+                instance_id: node.instance_id.clone(),
+                boot_id: None,
+            });
+            if status.started_at.is_none() || found.boot_id.is_none() {
+                found.boot_id.clone_from(&node.boot_id);
+            }
+        }
+        for signal in all {
             if !status.signals.iter().any(|s| s.id == signal.id) {
                 status.signals.push(SignalStatus {
                     id: signal.id.clone(),
@@ -140,14 +165,13 @@ impl Pass<'_> {
     }
 
     /// Copies the settings and takes up every lifecycle action.
-    fn take_up(&mut self, policy: &EffectivePolicy, action: Action) {
+    fn take_up(&mut self, policy: &EffectivePolicy) {
         let now = self.now();
-        let (signals, hooks) = (self.signals, self.view.hooks);
+        let (signals, hooks) = (&self.view.object.spec.signals, self.view.hooks);
         let gone = self.view.machine.node().is_none();
-        let status = self.status();
-        status.policy.get_or_insert_with(|| policy.clone());
-        if action >= Action::Cordon {
-            status.started_at.get_or_insert_with(|| now.clone());
+        let status = &mut self.decision.status;
+        if status.policy.as_ref() != Some(policy) {
+            status.policy = Some(policy.clone());
         }
         for signal in signals.iter().filter(|s| s.lifecycle_hook.is_some()) {
             if status
@@ -205,21 +229,41 @@ impl Pass<'_> {
                 action.completed_at = Some(now.clone());
             }
         }
+        self.tell_deadline(policy);
+    }
+
+    /// When the machine goes: the earliest of all signals that still stand.
+    fn tell_deadline(&mut self, policy: &EffectivePolicy) {
+        let hooks = self.view.hooks;
         // A hook that this process has not read, or can not: what the record says of it, else a guess.
-        let said = status.deadline.as_ref().map(|d| d.0);
+        let said = self.decision.status.deadline.as_ref().map(|d| d.0);
+        let started = self.decision.status.started_at.as_ref().map(|t| t.0);
+        let timeout = SignedDuration::from_secs(i64::from(policy.drain.timeout_seconds));
         let deadline = |s: &Signal| {
+            if s.deadline.is_none() && s.kind == SignalKind::RebalanceRecommendation {
+                // Nothing is announced: its time begins with the work.
+                return started.map(|at| later(at, timeout));
+            }
             let known = matches!(hooks.get(&s.id), Some(HookTimeout::Known { .. }));
             let unread = s.lifecycle_hook.is_some() && !known;
             let found = hooks::deadline(s, hooks.get(&s.id), &policy.drain, &policy.lifecycle);
-            said.filter(|_| unread).unwrap_or(found)
+            Some(said.filter(|_| unread).unwrap_or(found))
         };
         // The end of an action that is left alone is a guess: nobody reads its hook.
         let told =
-            |s: &&Signal| s.deadline.is_some() || action::of_signal(policy, s) >= Action::Cordon;
-        let earliest = signals.iter().filter(told).map(deadline).min();
-        status.deadline = earliest
-            .or_else(|| signals.iter().map(deadline).min())
-            .map(Time);
+            |s: &Signal| s.deadline.is_some() || action::of_signal(policy, s) >= Action::Cordon;
+        let by = |told: &dyn Fn(&Signal) -> bool| {
+            self.signals
+                .iter()
+                .filter(|s| told(s))
+                .filter_map(|s| deadline(s))
+                .min()
+        };
+        let earliest = by(&told).or_else(|| by(&|_| true));
+        let by_hand = started
+            .filter(|_| self.signals.is_empty())
+            .map(|at| later(at, timeout));
+        self.status().deadline = earliest.or(by_hand).map(Time);
     }
 
     /// The node can not be closed, and the time of the drain is over: the lifecycle actions are still owed an end.
@@ -248,7 +292,7 @@ impl Pass<'_> {
             .effects
             .extend([Effect::Withdraw, Effect::CloseView]);
         self.forget_blocked();
-        self.status().phase = Some(Phase::Waiting);
+        self.wait(WaitReason::Held, None);
     }
 
     /// Closes the node. `true`: it is closed, or there is none to close.
@@ -258,8 +302,13 @@ impl Pass<'_> {
         };
         let name = self.view.object.name_any();
         let add_finalizer = !self.has_finalizer();
-        if !cordon::is_closed(node, &name, &policy.cordon) {
-            let kind = action::most_urgent(self.signals);
+        if cordon::is_closed(node, &name, &policy.cordon) {
+            self.closed_again(policy);
+        } else {
+            if self.respects_uncordon(node, policy) {
+                return false;
+            }
+            let kind = action::most_urgent(&self.signals);
             let patch = cordon::close(node, &name, &policy.cordon, kind.as_str());
             self.decision.effects.insert(
                 0,
@@ -292,62 +341,6 @@ impl Pass<'_> {
             }
             Action::CordonAndDrain => {}
         }
-    }
-
-    /// Our work is done. The object stays open for what follows, until the Node is gone.
-    fn wait_for_the_end(&mut self) {
-        let now = self.now();
-        let status = self.status();
-        status.phase = Some(Phase::Released);
-        let released = status.released_at.get_or_insert(now).0;
-        let closes = later(released, LINGER);
-        let failed = status.outcome == Some(Outcome::DrainIncomplete);
-        if self.view.machine.node().is_none() || self.view.now >= closes {
-            let outcome = self.status().outcome.unwrap_or(Outcome::Drained);
-            return self.finish(
-                if failed {
-                    Phase::Failed
-                } else {
-                    Phase::Completed
-                },
-                outcome,
-            );
-        }
-        self.wake_at(closes);
-    }
-
-    /// Stops, and takes off the node what was put on for this incident; then the incident is over.
-    fn undo(&mut self, phase: Phase, outcome: Outcome) {
-        self.decision
-            .effects
-            .extend([Effect::Withdraw, Effect::CloseView]);
-        let name = self.view.object.name_any();
-        if let Some(patch) = self
-            .view
-            .machine
-            .node()
-            .filter(|n| cordon::is_marked(n, &name))
-            .and_then(|n| cordon::open(n, &name, self.view.neighbours))
-        {
-            self.decision.effects.push(Effect::Open { patch });
-            return;
-        }
-        self.status().blocked.clear();
-        self.finish(phase, outcome);
-    }
-
-    fn finish(&mut self, phase: Phase, outcome: Outcome) {
-        self.leave_actions();
-        if outcome != Outcome::DrainIncomplete {
-            self.forget_blocked();
-        }
-        let now = self.now();
-        let status = self.status();
-        status.phase = Some(phase);
-        status.outcome = Some(outcome);
-        status.completed_at = Some(now);
-        self.decision.finishing = true;
-        self.decision.wake = None;
     }
 
     /// Nobody is waited for any more, so nobody blocks.

@@ -1,8 +1,8 @@
 //! What is worth an Event: cordoned, blocked, done, failed.
 
-use super::say::DRAINED;
+use super::say::{CORDON_LIFTED, CORDONED, DRAINED, UNDONE, waiting};
 use crate::api::condition;
-use crate::api::termination::{NodeTermination, NodeTerminationStatus, Outcome, Phase};
+use crate::api::termination::{NodeTermination, NodeTerminationStatus, Outcome, Phase, WaitReason};
 
 /// Something worth an Event on the object and its node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +40,16 @@ pub fn happenings(
             ),
         });
     }
+    news.extend(waits(before, now));
+    let lifted = |s: &NodeTerminationStatus| condition::holds(&s.conditions, CORDON_LIFTED);
+    if !lifted(before) && lifted(now) {
+        let said = condition::find(&now.conditions, CORDON_LIFTED);
+        news.push(News {
+            reason: "CordonLifted",
+            warning: true,
+            note: said.map(|c| c.message.clone()).unwrap_or_default(),
+        });
+    }
     if before.blocked.is_empty() && !now.blocked.is_empty() {
         let note = condition::find(&now.conditions, DRAINED)
             .map(|c| c.message.clone())
@@ -71,7 +81,12 @@ pub fn happenings(
             Some(Phase::Canceled) => news.push(News {
                 reason: "Canceled",
                 warning: false,
-                note: format!("{kind}: undone"),
+                note: format!("{kind}: {outcome}; what was done to the node was undone"),
+            }),
+            Some(Phase::Completed) if is_undone(now) => news.push(News {
+                reason: "Returned",
+                warning: false,
+                note: format!("{kind}: the machine is back; what was done to the node was undone"),
             }),
             Some(Phase::Failed) if before.phase != Some(Phase::Released) => news.push(News {
                 reason: "Failed",
@@ -82,4 +97,27 @@ pub fn happenings(
         }
     }
     news
+}
+
+/// It waits for something, or for something else than before. Whoever holds it knows.
+fn waits(before: &NodeTerminationStatus, now: &NodeTerminationStatus) -> Option<News> {
+    let reason = |s: &NodeTerminationStatus| s.waiting.as_ref().map(|w| w.reason);
+    let told = now
+        .waiting
+        .as_ref()
+        .filter(|w| w.reason != WaitReason::Held)?;
+    (reason(before) != Some(told.reason)).then(|| News {
+        reason: told.reason.as_str(),
+        warning: matches!(
+            told.reason,
+            WaitReason::NodeNotFound | WaitReason::Uncordoned
+        ),
+        note: waiting(told),
+    })
+}
+
+/// What was put on the node was taken off.
+fn is_undone(status: &NodeTerminationStatus) -> bool {
+    let cordoned = condition::find(&status.conditions, CORDONED);
+    cordoned.is_some_and(|c| c.reason == UNDONE)
 }

@@ -1,20 +1,28 @@
 //! What people are told: conditions, the record after the effects, and what is worth an Event.
 
 use jiff::Timestamp;
+use kube::ResourceExt;
 
 use super::effect::Outcome as Did;
 use super::hooks::Grid;
 use super::view::{HookTimeout, View};
 use crate::api::condition::{self, READY, RECONCILING, STALLED, Statement};
-use crate::api::termination::{LifecycleActionState, NodeTerminationStatus, Outcome, Phase};
+use crate::api::termination::{
+    LifecycleActionState, NodeTerminationStatus, Outcome, Phase, WaitReason, Waiting,
+};
 use crate::api::{Time, bounded};
+use crate::drain::cordon;
 
 /// The node is closed to new pods.
-const CORDONED: &str = "Cordoned";
+pub(super) const CORDONED: &str = "Cordoned";
+/// The reason of [`CORDONED`] once it was taken back.
+pub(super) const UNDONE: &str = "Undone";
 /// Every pod that was to leave has left.
 pub(super) const DRAINED: &str = "Drained";
 /// Nothing is owed to Auto Scaling.
 const LIFECYCLE_COMPLETED: &str = "LifecycleCompleted";
+/// Somebody opened a node that we had closed.
+pub(super) const CORDON_LIFTED: &str = "CordonLifted";
 /// A hook's time-out could not be read; the deadline is the policy's.
 const HOOK_TIMEOUT_UNKNOWN: &str = "HookTimeoutUnknown";
 /// The policy's heartbeat interval is not below the hook's time-out.
@@ -112,11 +120,14 @@ fn statements(view: &View<'_>, status: &NodeTerminationStatus) -> Vec<Statement>
             cordon_message(view, closed),
         ));
     }
-    if status.phase == Some(Phase::Canceled) && works {
+    let name = view.object.name_any();
+    let open = |n: &crate::drain::Node| !cordon::is_marked(n, &name);
+    let undone = status.phase == Some(Phase::Canceled) || view.machine.node().is_some_and(open);
+    if works && status.phase.is_some_and(Phase::is_finished) && undone {
         say.push(Statement::new(
             CORDONED,
             false,
-            "Undone",
+            UNDONE,
             "what was put on the node for this incident was taken off",
         ));
     }
@@ -293,6 +304,25 @@ fn shortened(view: &View<'_>, status: &NodeTerminationStatus) -> Option<Statemen
     ))
 }
 
+/// What is waited for, in a sentence.
+pub(super) fn waiting(waiting: &Waiting) -> String {
+    let what = match waiting.reason {
+        WaitReason::Held => "held by spec.hold: heartbeats go on, nothing else does",
+        WaitReason::MaintenanceWindow => "the maintenance window is far: the node stays open",
+        WaitReason::LimitReached => {
+            "as many nodes of the policy as limits.maxConcurrent allows are being drained"
+        }
+        WaitReason::NodeNotFound => "no Node has the name in spec.nodeName",
+        WaitReason::Uncordoned => {
+            "somebody opened the node twice: cordon it, and the drain goes on"
+        }
+    };
+    match &waiting.until {
+        Some(until) => format!("{what}; until {:.0} at the latest", until.0),
+        None => what.to_owned(),
+    }
+}
+
 /// The three conditions that kstatus reads, from the phase alone.
 fn kstatus(status: &mut NodeTerminationStatus, generation: Option<i64>, now: Timestamp) {
     let phase = status.phase.unwrap_or(Phase::Pending);
@@ -306,17 +336,23 @@ fn kstatus(status: &mut NodeTerminationStatus, generation: Option<i64>, now: Tim
     };
     let message = match phase {
         Phase::Pending => "recorded; work has not started".to_owned(),
-        Phase::Waiting => "held by spec.hold: heartbeats go on, nothing else does".to_owned(),
+        Phase::Waiting => status.waiting.as_ref().map_or_else(String::new, waiting),
         Phase::Draining => "the node's pods are leaving".to_owned(),
         Phase::Releasing => "lifecycle actions are being completed".to_owned(),
-        Phase::Released => format!("our work is done ({outcome}); open until the Node is gone"),
+        Phase::Released => {
+            format!("our work is done ({outcome}); open until the Node is gone or back")
+        }
         Phase::Completed | Phase::Canceled | Phase::Failed => format!("over ({outcome})"),
     };
+    let reason = status
+        .waiting
+        .as_ref()
+        .map_or(phase.as_str(), |w| w.reason.as_str());
     let mut state = |kind, holds: bool| {
         if holds || kind == READY {
             condition::set(
                 &mut status.conditions,
-                Statement::new(kind, holds, phase.as_str(), message.clone()),
+                Statement::new(kind, holds, reason, message.clone()),
                 generation,
                 now,
             );

@@ -3,4 +3,5 @@
 mod crash;
 mod hooks;
 mod phases;
+mod waiting;
 mod world;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::api::termination::{EffectivePolicy, NodeTermination, NodeTerminationSpec};
+use crate::api::termination::{EffectivePolicy, NodeTermination};
 use crate::drain::queue::Work;
 use crate::drain::{Node, Pod};
 
@@ -28,6 +28,10 @@ pub struct View<'a> {
     pub gone_before: u32,
     /// Other open incidents that stand on the node's record: they need the cordon too.
     pub neighbours: &'a [String],
+    /// Another open incident of this node drains it, with an earlier deadline: it hands the pods to the queue.
+    pub follows: bool,
+    /// Whether the policy's limit lets this incident start now. It is asked only when that matters.
+    pub turn: &'a (dyn Fn(&EffectivePolicy) -> bool + Sync),
     /// The operator's own pod, as namespace/name.
     pub own_pod: Option<&'a str>,
 }
@@ -57,14 +61,15 @@ pub enum Machine<'a> {
 }
 
 impl<'a> Machine<'a> {
-    /// The machine behind `spec`, given the Node that has its name now.
+    /// The machine behind the incident, given the Node that has its name now. One made by hand is bound to the Node
+    /// that was found first.
     #[must_use]
-    pub fn of(spec: &NodeTerminationSpec, node: Option<&'a Node>) -> Self {
+    pub fn of(object: &NodeTermination, node: Option<&'a Node>) -> Self {
+        let other_uid = |n: &Node| object.node_uid().is_some_and(|uid| uid != n.uid);
+        let said = object.spec.instance_id.as_ref();
         match node {
-            Some(node) if spec.node_uid.as_ref().is_some_and(|uid| *uid != node.uid) => Self::Gone,
-            Some(node) if spec.instance_id.is_some() && node.instance_id != spec.instance_id => {
-                Self::Mismatch
-            }
+            Some(node) if other_uid(node) => Self::Gone,
+            Some(node) if said.is_some() && node.instance_id.as_ref() != said => Self::Mismatch,
             Some(node) => Self::Present(node),
             None => Self::Gone,
         }

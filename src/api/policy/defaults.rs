@@ -15,16 +15,16 @@ pub(crate) fn history_limit() -> u32 {
 }
 
 /// One long poll answers while the other's batch is being recorded.
-pub(super) fn receivers() -> u32 {
+pub(crate) fn receivers() -> u32 {
     2
 }
 
 /// A batch is recorded in well under a second; after a crash its notices wait this long.
-pub(super) fn visibility_timeout_seconds() -> u32 {
+pub(crate) fn visibility_timeout_seconds() -> u32 {
     15
 }
 
-pub(super) fn poll_interval_seconds() -> u32 {
+pub(crate) fn poll_interval_seconds() -> u32 {
     2
 }
 
@@ -47,7 +47,7 @@ pub(super) fn deadline_margin_seconds() -> u32 {
 }
 
 /// 48 hours: where Auto Scaling itself ends a lifecycle action.
-pub(super) fn heartbeat_until_seconds() -> u32 {
+pub(crate) fn heartbeat_until_seconds() -> u32 {
     172_800
 }
 

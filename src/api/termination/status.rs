@@ -76,6 +76,15 @@ pub struct NodeTerminationStatus {
     pub lifecycle_actions: Vec<LifecycleActionStatus>,
 }
 
+impl NodeTerminationStatus {
+    /// Work has begun: the settings that were copied hold, whatever becomes of the policy.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        let idle = matches!(self.phase, None | Some(Phase::Pending | Phase::Waiting));
+        self.started_at.is_some() || !idle
+    }
+}
+
 /// The machine behind a node's name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -101,7 +110,7 @@ pub struct NodeIdentity {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Waiting {
-    /// Held, MaintenanceWindow, LimitReached or NodeNotFound.
+    /// Held, MaintenanceWindow, LimitReached, NodeNotFound or Uncordoned.
     pub reason: WaitReason,
     /// Until when at the latest, RFC 3339; absent: until somebody changes something.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -119,6 +128,8 @@ pub enum WaitReason {
     LimitReached,
     /// No Node has that name.
     NodeNotFound,
+    /// Somebody opened the node twice, and nothing presses: it is left open until somebody closes it, or cancels.
+    Uncordoned,
 }
 
 impl WaitReason {
@@ -130,6 +141,7 @@ impl WaitReason {
             Self::MaintenanceWindow => "MaintenanceWindow",
             Self::LimitReached => "LimitReached",
             Self::NodeNotFound => "NodeNotFound",
+            Self::Uncordoned => "Uncordoned",
         }
     }
 }

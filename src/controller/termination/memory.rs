@@ -13,6 +13,8 @@ use crate::lifecycle::HookTimeout;
 /// What is remembered of one incident.
 #[derive(Clone, Default)]
 pub(super) struct Memory {
+    /// The name of its node.
+    pub node: String,
     /// The UID of its node.
     pub node_uid: String,
     /// When a call about a signal's lifecycle action last failed, and how often in a row before.
@@ -70,6 +72,7 @@ impl Memories {
         if *known != uid {
             *known = uid;
             *memory = Memory {
+                node: object.spec.node_name.clone(),
                 node_uid,
                 ..Memory::default()
             };
@@ -100,6 +103,33 @@ impl Memories {
             .incidents
             .remove(name)
             .map(|(_, memory)| memory.node_uid)
+    }
+
+    /// The record of the incident as its last pass left it.
+    pub(super) fn status(&self, name: &str) -> Option<NodeTerminationStatus> {
+        let inner = self.lock();
+        let (_, memory) = inner.incidents.get(name)?;
+        memory.status.clone()
+    }
+
+    /// The other incidents of the same node.
+    pub(super) fn beside(&self, name: &str) -> Vec<String> {
+        let inner = self.lock();
+        let node = inner.incidents.get(name).map(|(_, memory)| &memory.node);
+        let same_node = node.and_then(|node| inner.nodes.get(node));
+        let beside = same_node.into_iter().flatten().filter(|n| *n != name);
+        beside.cloned().collect()
+    }
+
+    /// The incidents that wait for something that is not theirs: a turn under a limit, an edit of the policy.
+    pub(super) fn waiting(&self) -> Vec<String> {
+        let inner = self.lock();
+        let waits = |m: &Memory| m.status.as_ref().is_some_and(|s| s.waiting.is_some());
+        let waiting = inner
+            .incidents
+            .iter()
+            .filter(|(_, (_, memory))| waits(memory));
+        waiting.map(|(name, _)| name.clone()).collect()
     }
 
     /// A pass went well. An incident that was forgotten in it stays forgotten.

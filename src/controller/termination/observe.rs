@@ -9,7 +9,7 @@ use kube::ResourceExt;
 use tokio::time::Instant;
 
 use super::Context;
-use crate::api::termination::{EffectivePolicy, NodeTermination};
+use crate::api::termination::{EffectivePolicy, NodeTermination, NodeTerminationStatus, Phase};
 use crate::cluster::views::Snapshot;
 use crate::drain::Node;
 use crate::drain::queue::Work;
@@ -32,6 +32,7 @@ pub(super) struct Seen {
     leaving: BTreeSet<String>,
     gone_before: u32,
     neighbours: Vec<String>,
+    follows: bool,
 }
 
 /// Gathers it.
@@ -65,13 +66,15 @@ pub(super) fn observe(stored: &NodeTermination, context: &Context) -> Seen {
             hooks,
         )
     });
-    // An incident that has copied its settings goes by the copy: nothing is looked up at every event of a pod.
-    let copied = object.status.as_ref().is_some_and(|s| s.policy.is_some());
+    // An incident that has begun goes by the copy: nothing is looked up at every event of a pod.
+    let begun = object.status.as_ref();
+    let copied = begun.is_some_and(|s| s.policy.is_some() && s.has_begun());
     let policy = node
         .as_ref()
         .filter(|_| !copied)
         .and_then(|n| context.policies.for_node(n));
     let neighbours = neighbours(&object, node.as_deref(), context);
+    let follows = follows(&object, &neighbours, context);
     let uid = object.node_uid().unwrap_or_default();
     let pods = context.views.snapshot(uid);
     let (work, forced) = context.evictor.work(uid);
@@ -86,7 +89,28 @@ pub(super) fn observe(stored: &NodeTermination, context: &Context) -> Seen {
         leaving,
         gone_before,
         neighbours,
+        follows,
     }
+}
+
+/// Whether a neighbour drains the same node, with an earlier deadline: two would only take the pods out of each other's
+/// hands.
+fn follows(object: &NodeTermination, neighbours: &[String], context: &Context) -> bool {
+    let rank = |name: &str, status: &NodeTerminationStatus| {
+        let deadline = status.deadline.as_ref().map_or(Timestamp::MAX, |d| d.0);
+        (deadline, name.to_owned())
+    };
+    let drains = |s: &NodeTerminationStatus| s.phase == Some(Phase::Draining);
+    let mine = rank(
+        &object.name_any(),
+        &object.status.clone().unwrap_or_default(),
+    );
+    let others = neighbours
+        .iter()
+        .filter_map(|n| Some((n, context.memories.status(n)?)));
+    others
+        .filter(|(_, s)| drains(s))
+        .any(|(n, s)| rank(n, &s) < mine)
 }
 
 /// The other open incidents on the node's record. Nearly always there is none, and nothing is looked up.
@@ -108,11 +132,16 @@ fn neighbours(object: &NodeTermination, node: Option<&Node>, context: &Context) 
 
 impl Seen {
     /// The view of it at `now`.
-    pub(super) fn view<'a>(&'a self, context: &'a Context, now: Timestamp) -> View<'a> {
+    pub(super) fn view<'a>(
+        &'a self,
+        context: &'a Context,
+        turn: &'a (dyn Fn(&EffectivePolicy) -> bool + Sync),
+        now: Timestamp,
+    ) -> View<'a> {
         View {
             now,
             object: &self.object,
-            machine: Machine::of(&self.object.spec, self.node.as_deref()),
+            machine: Machine::of(&self.object, self.node.as_deref()),
             policy: self.policy.as_ref(),
             hooks: &self.hooks,
             pods: self.pods.as_ref().map(|snapshot| Pods {
@@ -125,6 +154,8 @@ impl Seen {
             seen: &self.leaving,
             gone_before: self.gone_before,
             neighbours: &self.neighbours,
+            follows: self.follows,
+            turn,
             own_pod: Some(&context.own_pod),
         }
     }

@@ -35,6 +35,7 @@ pub(super) async fn report(
     context: &Context,
 ) -> Result<Option<Timestamp>, cluster::Error> {
     let object = &seen.object;
+    context.turns.note(object, &status);
     if status.phase.is_some_and(Phase::is_finished) && !finishing {
         forget(object, context);
         return Ok(None);

@@ -19,7 +19,18 @@ pub(super) fn stream(
 ) -> impl Stream<Item = Result<Reference, Infallible>> + Send + use<> {
     let incidents = received(context.terminations.changes()).map({
         let context = context.clone();
-        move |changed: Option<Reference>| changed.map(|incident| context.unless_gone(incident))
+        move |changed: Option<Reference>| changed.map(|incident| context.affected(incident))
+    });
+    // Only those that have not begun go by the policy as it stands now.
+    let policies = received(context.policies.changes()).map({
+        let context = context.clone();
+        move |changed: Option<_>| changed.map(|_| context.waiting())
+    });
+    let turns = received(context.turns.changes()).map({
+        let context = context.clone();
+        move |changed: Option<Arc<str>>| {
+            Some(changed.map_or_else(|| context.waiting(), |name| vec![reference(&name)]))
+        }
     });
     let nodes = received(context.nodes.changes());
     let pods = received(context.views.changes());
@@ -38,7 +49,12 @@ pub(super) fn stream(
         }
     });
     let all: BoxStream<'static, Option<Vec<Reference>>> = stream::once(async { None })
-        .chain(stream::select(incidents, by_node))
+        .chain(stream::select_all([
+            incidents.boxed(),
+            policies.boxed(),
+            turns.boxed(),
+            by_node.boxed(),
+        ]))
         .boxed();
     let context = context.clone();
     all.flat_map(move |some| {
@@ -48,11 +64,29 @@ pub(super) fn stream(
 }
 
 impl Context {
+    fn waiting(&self) -> Vec<Reference> {
+        self.memories
+            .waiting()
+            .iter()
+            .map(|n| reference(n))
+            .collect()
+    }
+
+    /// The incident, and the others of the same node.
+    fn affected(&self, incident: Reference) -> Vec<Reference> {
+        let name = incident.name.clone();
+        let beside = self.memories.beside(&name);
+        let mut affected = self.unless_gone(incident);
+        affected.extend(beside.iter().map(|n| reference(n)));
+        affected
+    }
+
     /// The incident, for a pass; one whose object is gone is forgotten, for no pass runs for it.
     fn unless_gone(&self, incident: Reference) -> Vec<Reference> {
         if self.terminations.store().get(&incident).is_some() {
             return vec![incident];
         }
+        self.turns.forget(&incident.name);
         if let Some(node_uid) = self.memories.forget(&incident.name)
             && self.is_free(&node_uid, &incident.name)
         {

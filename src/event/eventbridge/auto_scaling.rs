@@ -31,7 +31,8 @@ pub(in crate::event) struct LifecycleAction {
     instance_id: String,
     auto_scaling_group_name: String,
     lifecycle_hook_name: String,
-    lifecycle_action_token: String,
+    #[serde(rename = "LifecycleActionToken")]
+    token: String,
     lifecycle_transition: String,
     /// Why, in the words of the scaling activity; zone rebalancing among others.
     #[serde(default)]
@@ -66,7 +67,7 @@ impl LifecycleAction {
                 255,
             )?,
             hook_name: field::text("LifecycleHookName", self.lifecycle_hook_name, 255)?,
-            action_token: field::text("LifecycleActionToken", self.lifecycle_action_token, 64)?,
+            action_token: field::text("LifecycleActionToken", self.token, 64)?,
             transition: self.lifecycle_transition,
             region: region?,
             // Whose credentials complete it is a matter of the source that heard it.

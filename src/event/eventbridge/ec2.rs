@@ -23,18 +23,18 @@ const STATES: &[&str] = &[
     RUNNING,
 ];
 
-/// EC2 begins to terminate a Capacity Block's instances this long before the block ends (EC2 User Guide, "Capacity
-/// Blocks for ML").
+/// EC2 begins to terminate a Capacity Block's instances this long before the block ends: it warns forty minutes before
+/// the end, of a beginning ten minutes later (EC2 User Guide, "Monitor Capacity Blocks using EventBridge").
 const BLOCK_TAIL: SignedDuration = SignedDuration::from_mins(30);
 
 #[derive(Deserialize)]
-#[serde(rename_all = "kebab-case")]
 struct Instance {
-    instance_id: String,
-    #[serde(default)]
-    instance_action: Option<String>,
-    #[serde(default)]
-    instance_termination_time: Option<String>,
+    #[serde(rename = "instance-id")]
+    id: String,
+    #[serde(rename = "instance-action", default)]
+    action: Option<String>,
+    #[serde(rename = "instance-termination-time", default)]
+    termination_time: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -54,16 +54,16 @@ struct CapacityBlock {
 
 pub(super) fn spot_interruption(body: &str) -> Result<Parsed, Malformed> {
     let event: Envelope<Instance> = read(body)?;
-    let instance_id = field::instance_id(event.detail.instance_id)?;
+    let instance_id = field::instance_id(event.detail.id)?;
     let notice = field::time(&event.time)?;
-    let action = field::instance_action(event.detail.instance_action)?;
+    let action = field::instance_action(event.detail.action)?;
     let signal = signal::spot_interruption(&instance_id, notice, action)?;
     Ok(one(instance_id, signal))
 }
 
 pub(super) fn rebalance_recommendation(body: &str) -> Result<Parsed, Malformed> {
     let event: Envelope<Instance> = read(body)?;
-    let instance_id = field::instance_id(event.detail.instance_id)?;
+    let instance_id = field::instance_id(event.detail.id)?;
     let signal = signal::rebalance_recommendation(&instance_id, field::time(&event.time)?);
     Ok(one(instance_id, signal))
 }
@@ -86,11 +86,11 @@ pub(super) fn state_change(body: &str) -> Result<Parsed, Malformed> {
 
 pub(super) fn capacity_reservation(body: &str) -> Result<Parsed, Malformed> {
     let event: Envelope<Instance> = read(body)?;
-    let instance_id = field::instance_id(event.detail.instance_id)?;
+    let instance_id = field::instance_id(event.detail.id)?;
     let notice = field::time(&event.time)?;
-    let deadline = event.detail.instance_termination_time;
+    let deadline = event.detail.termination_time;
     let deadline = deadline.map(|time| field::time(&time)).transpose()?;
-    let action = field::instance_action(event.detail.instance_action)?;
+    let action = field::instance_action(event.detail.action)?;
     let signal = reserved(&instance_id, notice, deadline, action);
     Ok(one(instance_id, signal))
 }

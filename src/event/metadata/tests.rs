@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 
+use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
@@ -20,12 +21,15 @@ fn now() -> Timestamp {
 
 /// The fixture read as what its name begins with.
 fn read_at(name: &str, now: Timestamp) -> Result<Entries, Malformed> {
-    let body = fixture(name);
+    read_body(name, &fixture(name), now)
+}
+
+fn read_body(name: &str, body: &str, now: Timestamp) -> Result<Entries, Malformed> {
     let document = name.trim_start_matches("bad-").split('-').next().unwrap();
     let signals = match document {
-        "spot" => spot_interruption(INSTANCE, &body),
-        "rebalance" => rebalance_recommendation(INSTANCE, &body),
-        "maintenance" => return scheduled_maintenance(INSTANCE, &body, now),
+        "spot" => spot_interruption(INSTANCE, body),
+        "rebalance" => rebalance_recommendation(INSTANCE, body),
+        "maintenance" => return scheduled_maintenance(INSTANCE, body, now),
         other => panic!("{other}"),
     }?;
     Ok(Entries {
@@ -239,5 +243,84 @@ fn a_document_that_is_too_long_is_not_read_at_all() {
         target_lifecycle_state(INSTANCE, &body, now()).map(drop),
     ] {
         assert_eq!(read.unwrap_err().reason(), "TooLarge");
+    }
+}
+
+/// Each document's parser, on any text.
+fn read_all(body: &str) -> Vec<Signal> {
+    let signals = [
+        spot_interruption(INSTANCE, body),
+        rebalance_recommendation(INSTANCE, body),
+        scheduled_maintenance(INSTANCE, body, now()).map(|entries| entries.signals),
+        target_lifecycle_state(INSTANCE, body, now()),
+    ];
+    signals.into_iter().flatten().flatten().collect()
+}
+
+fn any_document() -> impl Strategy<Value = Value> {
+    let text = prop_oneof![
+        any::<String>(),
+        "(active|canceled|completed|terminate|stop)",
+        "[0-3][0-9] (Jan|Feb|Mar|Dec) [0-9]{4} [0-2][0-9]:[0-5][0-9]:[0-6][0-9] (GMT|UT|[+-][0-9]{4})",
+        "[0-9]{4}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-6][0-9]Z",
+    ];
+    let value = prop_oneof![
+        text.prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        Just(Value::Null),
+    ];
+    let names = prop::sample::select(vec![
+        "time",
+        "action",
+        "noticeTime",
+        "NotBefore",
+        "NotAfter",
+        "Code",
+        "EventId",
+        "State",
+    ]);
+    let object = prop::collection::hash_map(names, value, 0..8).prop_map(|map| {
+        let fields = map
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value));
+        Value::Object(fields.collect())
+    });
+    prop_oneof![
+        object.clone(),
+        prop::collection::vec(object, 0..4).prop_map(Value::from)
+    ]
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        read_all(&String::from_utf8_lossy(&bytes));
+    }
+
+    #[test]
+    fn no_document_makes_it_panic_and_each_reads_alike_each_time(document in any_document()) {
+        let body = document.to_string();
+        prop_assert_eq!(read_all(&body), read_all(&body));
+    }
+
+    /// Whatever AWS adds to an entry, and whenever it is read.
+    #[test]
+    fn a_notice_keeps_its_identity(
+        name in prop::sample::select(good()),
+        seconds in 0_i64..10_000_000,
+        more in prop::collection::btree_map("new-[a-z]{1,8}", any_document(), 0..3),
+    ) {
+        let ids = |entries: Entries| entries.signals.into_iter().map(|s| s.id).collect::<Vec<_>>();
+        let mut document: Value = serde_json::from_str(&fixture(&name)).unwrap();
+        let entries = match &mut document {
+            Value::Array(entries) => entries.iter_mut().collect(),
+            entry => vec![entry],
+        };
+        for entry in entries.into_iter().filter_map(Value::as_object_mut) {
+            entry.extend(more.clone());
+        }
+        let later = now() + jiff::SignedDuration::from_secs(seconds);
+        let again = read_body(&name, &document.to_string(), later).unwrap();
+        prop_assert_eq!(ids(read(&name).unwrap()), ids(again));
     }
 }

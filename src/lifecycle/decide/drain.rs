@@ -82,7 +82,9 @@ impl Pass<'_> {
         if let Some(at) = plan.wake {
             self.wake_at(at);
         }
-        self.decision.effects.push(Effect::Offer(plan));
+        if !self.view.follows {
+            self.decision.effects.push(Effect::Offer(plan));
+        }
         false
     }
 

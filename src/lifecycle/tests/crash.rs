@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::world::{World, content, hook, node, spot};
+use super::world::{World, content, hook, node, signal};
 use crate::api::Time;
-use crate::api::policy::Heartbeat;
-use crate::api::termination::{EffectivePolicy, Outcome, Phase};
+use crate::api::policy::{Action, Heartbeat};
+use crate::api::termination::{EffectivePolicy, Outcome, Phase, SignalKind};
 use crate::drain::cordon;
 use crate::lifecycle::effect::LifecycleResult;
 
 fn policy(beats: bool) -> EffectivePolicy {
     let mut policy = EffectivePolicy::default();
+    policy.actions.rebalance_recommendation = Action::CordonAndDrain;
     policy.lifecycle.heartbeat = beats.then_some(Heartbeat {
         interval_seconds: 30,
         until_seconds: 600,
@@ -25,27 +26,33 @@ struct Setup {
     web: usize,
     db: usize,
     hooks: u32,
-    spot: bool,
+    cause: Option<SignalKind>,
     beats: bool,
     allowed: i32,
     crashes: BTreeMap<usize, usize>,
 }
 
+/// What is heard beside the hooks; `None`: nothing. Without hooks a person then asks for it.
+fn cause() -> impl Strategy<Value = Option<SignalKind>> {
+    prop_oneof![
+        2 => Just(Some(SignalKind::SpotInterruption)),
+        1 => Just(Some(SignalKind::CapacityReservation)),
+        1 => Just(Some(SignalKind::InstanceStateChange)),
+        1 => Just(Some(SignalKind::ScheduledMaintenance)),
+        1 => Just(Some(SignalKind::RebalanceRecommendation)),
+        1 => Just(None),
+    ]
+}
+
 fn setup() -> impl Strategy<Value = Setup> {
     let crashes = proptest::collection::btree_map(1..30_usize, 0..7_usize, 0..6);
-    let settings = (
-        0..4_usize,
-        0..3_usize,
-        0..3_u32,
-        any::<bool>(),
-        any::<bool>(),
-    );
-    (settings, 0..2_i32, crashes).prop_map(|((web, db, hooks, spot, beats), allowed, crashes)| {
+    let settings = (0..4_usize, 0..3_usize, 0..3_u32, cause(), any::<bool>());
+    (settings, 0..2_i32, crashes).prop_map(|((web, db, hooks, cause, beats), allowed, crashes)| {
         Setup {
             web,
             db,
             hooks,
-            spot: spot || hooks == 0,
+            cause,
             beats,
             allowed,
             crashes,
@@ -55,7 +62,8 @@ fn setup() -> impl Strategy<Value = Setup> {
 
 fn world(setup: &Setup) -> World {
     let hooks = (1..=setup.hooks).map(hook);
-    let signals = setup.spot.then(spot).into_iter().chain(hooks).collect();
+    let cause = setup.cause.map(|kind| signal(kind, 0));
+    let signals = cause.into_iter().chain(hooks).collect();
     let mut world = World::new(signals, policy(setup.beats));
     world.allowed = setup.allowed;
     world.add_pods(setup.web, setup.db);

@@ -347,3 +347,13 @@ fn a_new_leader_that_can_not_read_the_hook_goes_by_the_recorded_deadline() {
     world.run_for(10);
     assert_eq!(world.status().deadline, recorded);
 }
+
+/// The example of aws-node-termination-handler's documentation.
+#[test]
+fn an_interval_of_1000_s_until_4500_s_beats_four_times_under_a_time_out_of_3000_s() {
+    let mut world = blocked(beating(1000, 4500), OnDrainFailure::Continue);
+    world.timeout = known(3000);
+    world.run_for(6900);
+    assert_eq!(beats(&world), [1000, 2000, 3000, 4000]);
+    assert_eq!(world.status().deadline.unwrap().0, at(NOTICE + 7000));
+}

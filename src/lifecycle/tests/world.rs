@@ -94,6 +94,10 @@ pub(super) struct World {
     /// Evictions that the budget of `app=db` allows.
     pub allowed: i32,
     pub arrived: i64,
+    /// Another incident of the node drains it.
+    pub follows: bool,
+    /// The policy's limit has room.
+    pub turn_comes: bool,
     /// Something that is watched has changed.
     pub dirty: bool,
     /// Hooks' time-outs as the running pass has found them.
@@ -132,6 +136,8 @@ impl World {
             crashes: BTreeMap::new(),
             allowed: 1,
             arrived: 0,
+            follows: false,
+            turn_comes: true,
             dirty: true,
             known_hooks: BTreeMap::new(),
             memory: Memory::default(),
@@ -330,12 +336,12 @@ impl World {
             .and_then(|s| s.pods.as_ref())
             .map_or(0, |p| p.gone);
         let gone_before = *self.memory.gone_before.get_or_insert(stored);
-        let uid = self.object.node_uid().unwrap();
+        let uid = self.object.node_uid().unwrap_or_default();
         let (work, forced) = (self.memory.queue.work(uid), self.memory.queue.forced(uid));
         see(&View {
             now: at(self.now),
             object: &object,
-            machine: Machine::of(&self.object.spec, self.node.as_ref()),
+            machine: Machine::of(&object, self.node.as_ref()),
             policy: self.policy.as_ref(),
             hooks: &self.known_hooks,
             pods: self.memory.view.map(|opened| Pods {
@@ -347,6 +353,8 @@ impl World {
             seen: &self.memory.seen,
             gone_before,
             neighbours: &[],
+            follows: self.follows,
+            turn: &|_| self.turn_comes,
             own_pod: None,
         })
     }

@@ -12,7 +12,7 @@ use crate::lifecycle::{Effect, Outcome};
 
 impl World {
     pub(super) fn carry_out(&mut self, effect: &Effect) -> Option<Outcome> {
-        let uid = self.object.node_uid().unwrap().to_owned();
+        let uid = self.object.node_uid().unwrap_or_default().to_owned();
         match effect {
             Effect::Cordon {
                 patch,
