@@ -158,11 +158,11 @@ async fn a_launch_is_completed_when_its_node_is_ready_and_not_before() {
     );
     assert_eq!(launching.corner.calls(COMPLETE).len(), 1);
     assert!(launches("Completed").await > completed);
-    let none = launching
+    let incident = launching
         .corner
         .incident(&launching.action.instance_id)
         .await;
-    assert!(none.is_none(), "a launch is no termination");
+    assert!(incident.is_none(), "a launch is no termination");
 }
 
 #[tokio::test]
