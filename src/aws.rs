@@ -24,7 +24,7 @@ use accounts::{Accounts, Clients};
 
 pub use error::{Error, Operation, Reason};
 pub use instances::Instances;
-pub use lifecycle::{Hook, Lifecycle, LifecycleAction, LifecycleResult};
+pub use lifecycle::{Hook, Instance, Lifecycle, LifecycleAction, LifecycleResult};
 pub use metrics::Metrics;
 pub use queue::{Message, Queue, ReceiptHandle};
 

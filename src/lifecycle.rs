@@ -11,7 +11,10 @@
 pub mod action;
 pub mod decide;
 pub mod effect;
+mod foresee;
+pub mod found;
 pub mod hooks;
+pub mod key;
 pub mod limits;
 mod news;
 mod pods;
@@ -23,6 +26,8 @@ pub mod view;
 
 pub use decide::{Decision, decide};
 pub use effect::{Effect, Outcome};
+pub use found::Lookup;
+pub use key::ActionKey;
 pub use news::happenings;
 pub use pods::gone_before;
 pub use say::{admit, settle};

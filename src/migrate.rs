@@ -19,9 +19,17 @@ use values::Values;
 /// Why no policy can be made of a values file.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// It is no YAML, or no mapping.
-    #[error("the values are no YAML mapping: {0}")]
+    /// It is no YAML. The source says where.
+    #[error("the values are no YAML")]
     Yaml(#[source] serde_yaml::Error),
+    /// It is YAML, but no mapping.
+    #[error("the values are {found} (line {line}), not a mapping of settings to their values")]
+    NoMapping {
+        /// What it is.
+        found: &'static str,
+        /// Where it begins, from 1.
+        line: usize,
+    },
     /// `extraEnv` is not what a container takes.
     #[error("extraEnv: must be a list of variables, each with name and value or valueFrom")]
     ExtraEnv,
@@ -54,7 +62,7 @@ pub enum Error {
     #[error("awsRegion: missing; the queue's URL names no region")]
     NoRegion,
     /// What could not be written as YAML.
-    #[error("the policy could not be written: {0}")]
+    #[error("the policy could not be written")]
     Write(#[source] serde_yaml::Error),
 }
 

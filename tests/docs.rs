@@ -63,6 +63,107 @@ fn every_field_of_a_policy_is_documented_with_its_default() {
     }
 }
 
+/// Every field of a kind's spec, as `spec.a.b[].c`.
+fn spec_fields(crd: usize) -> Vec<String> {
+    let crd = api::crds().remove(crd);
+    let schema = serde_json::to_value(&crd.spec.versions[0].schema).unwrap();
+    let mut found = Vec::new();
+    let properties = &schema["openAPIV3Schema"]["properties"];
+    fields(&properties["spec"], "spec", &mut found);
+    found.into_iter().map(|(path, _)| path).collect()
+}
+
+/// What stands in backticks in a document, its blocks of code left out.
+fn quoted(document: &str) -> Vec<&str> {
+    let prose = document.split("```").step_by(2);
+    prose
+        .flat_map(|p| p.split('`').skip(1).step_by(2))
+        .collect()
+}
+
+#[test]
+fn the_fields_that_documents_name_exist() {
+    let known: Vec<String> = [spec_fields(0), spec_fields(1)].concat();
+    for (name, least) in [("docs/events.md", 10), ("docs/migrating-from-nth.md", 25)] {
+        let document = read(name);
+        let named = quoted(&document).into_iter();
+        let named: Vec<&str> = named
+            .filter_map(|text| text.split([':', ' ']).next())
+            .filter(|text| text.starts_with("spec."))
+            .collect();
+        assert!(named.len() >= least, "{name}: {named:?}");
+        for field in named {
+            assert!(known.iter().any(|k| k == field), "{name}: {field}");
+        }
+    }
+}
+
+#[test]
+fn every_kind_of_signal_and_every_action_is_told_of() {
+    let document = read("docs/events.md");
+    let crd = api::crds().remove(1);
+    let schema = serde_json::to_value(&crd.spec.versions[0].schema).unwrap();
+    let spec = &schema["openAPIV3Schema"]["properties"]["spec"];
+    let kinds = &spec["properties"]["signals"]["items"]["properties"]["kind"]["enum"];
+    let kinds = kinds.as_array().unwrap();
+    assert!(kinds.len() >= 7, "{kinds:?}");
+    for kind in kinds {
+        let kind = kind.as_str().unwrap();
+        assert!(row(&document, kind).is_some(), "{kind} has no row");
+    }
+    let mut actions = spec_fields(0);
+    actions.retain(|field| field.starts_with("spec.actions."));
+    assert!(actions.len() >= 6, "{actions:?}");
+    for action in actions {
+        let action = action.trim_start_matches("spec.actions.");
+        let told = document.lines().any(|line| {
+            let cell = line.split('|').nth(3).unwrap_or_default().trim();
+            cell.starts_with(&format!("`{action}`: `"))
+        });
+        assert!(told, "{action} has no default in the table of kinds");
+    }
+}
+
+#[test]
+fn every_setting_of_the_handler_that_is_replaced_has_its_row() {
+    let document = read("docs/migrating-from-nth.md");
+    let list = read("tests/fixtures/nth-settings.txt");
+    let mut settings = 0;
+    for line in list.lines().filter(|l| !l.starts_with('#')) {
+        let cells: Vec<&str> = line.split_whitespace().collect();
+        let [_flag, variable, value] = cells[..] else {
+            panic!("three cells: {line}")
+        };
+        let name = if value == "-" { variable } else { value };
+        let row = row(&document, name).unwrap_or_else(|| panic!("{name} has no row"));
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        if value != "-" && variable != "-" {
+            assert_eq!(cells[2], format!("`{variable}`"), "{name}");
+        }
+        assert!(!cells[3].is_empty(), "{name}: nothing is said of it");
+        settings += 1;
+    }
+    assert!(settings > 100, "{settings}");
+}
+
+#[test]
+fn the_examples_of_the_migration_are_what_the_command_prints() {
+    let document = read("docs/migrating-from-nth.md");
+    let blocks: Vec<&str> = document
+        .split("```yaml\n")
+        .skip(1)
+        .map(|block| block.split("```").next().unwrap())
+        .collect();
+    let [values, queue, metadata] = blocks[..] else {
+        panic!("three blocks: {blocks:?}")
+    };
+    for (values, shown) in [(values, queue), ("", metadata)] {
+        let printed = node_termination_operator::migrate::policy(values).unwrap();
+        let bare = printed.lines().filter(|l| !l.starts_with('#'));
+        assert_eq!(shown.lines().collect::<Vec<_>>(), bare.collect::<Vec<_>>());
+    }
+}
+
 /// The string literals that follow each `marker`.
 fn literals_after<'a>(text: &'a str, marker: &str) -> Vec<&'a str> {
     text.split(marker)

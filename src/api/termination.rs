@@ -19,6 +19,9 @@ pub const FINALIZER: &str = "nodetermination.dev/undo";
 /// The most signals that one object holds. More of them say nothing new about a machine that is going away.
 pub const SIGNALS_MAX: usize = 32;
 
+/// The most lifecycle actions that one record holds, as its schema says.
+pub const LIFECYCLE_ACTIONS_MAX: usize = 32;
+
 /// The instance state that undoes a stop, as EC2 writes it.
 pub const RUNNING: &str = "running";
 

@@ -55,6 +55,8 @@ pub enum Operation {
     DescribeLifecycleHooks,
     /// EC2: read the tags of instances.
     DescribeInstances,
+    /// Auto Scaling: read the group and the state of an instance.
+    DescribeAutoScalingInstances,
 }
 
 impl Operation {
@@ -69,6 +71,7 @@ impl Operation {
             Self::CompleteLifecycleAction => "CompleteLifecycleAction",
             Self::DescribeLifecycleHooks => "DescribeLifecycleHooks",
             Self::DescribeInstances => "DescribeInstances",
+            Self::DescribeAutoScalingInstances => "DescribeAutoScalingInstances",
         }
     }
 

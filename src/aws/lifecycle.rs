@@ -30,6 +30,15 @@ pub struct LifecycleAction {
     pub instance_id: String,
 }
 
+/// An instance as its Auto Scaling group has it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Instance {
+    /// The name of its group.
+    pub group: String,
+    /// Its lifecycle state, such as `InService` or `Terminating:Wait`.
+    pub state: String,
+}
+
 /// How a lifecycle action ends. An instance on its way out terminates with either.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LifecycleResult {
@@ -113,6 +122,27 @@ impl Lifecycle {
                 message: "too many calls to Auto Scaling are in flight".to_owned(),
             }),
         }
+    }
+
+    /// The instance as its group has it; none if no group of the account and region has it.
+    pub async fn instance(&self, instance_id: &str) -> Result<Option<Instance>, Error> {
+        let request = self
+            .client
+            .describe_auto_scaling_instances()
+            .instance_ids(instance_id);
+        let operation = Operation::DescribeAutoScalingInstances;
+        let _permit = self.permit(operation).await?;
+        let answer = call(&self.metrics, operation, CALL_TIMEOUT, request.send()).await?;
+        let instances = answer.auto_scaling_instances.unwrap_or_default();
+        Ok(instances
+            .into_iter()
+            .find(|i| i.instance_id.as_deref() == Some(instance_id))
+            .and_then(|i| {
+                Some(Instance {
+                    group: i.auto_scaling_group_name?,
+                    state: i.lifecycle_state?,
+                })
+            }))
     }
 
     /// The hooks of a group: at most 50, in one answer (Auto Scaling quotas).

@@ -206,6 +206,33 @@ async fn hooks_are_read_with_their_timeouts() {
 }
 
 #[tokio::test]
+async fn an_instance_is_read_with_its_group_and_state_or_is_in_no_group() {
+    let member = "<member><InstanceId>i-0123456789abcdef0</InstanceId>\
+        <AutoScalingGroupName>workers</AutoScalingGroupName><AvailabilityZone>eu-west-1a</AvailabilityZone>\
+        <LifecycleState>Terminating:Wait</LifecycleState><HealthStatus>HEALTHY</HealthStatus>\
+        <ProtectedFromScaleIn>false</ProtectedFromScaleIn></member>";
+    let found = Instance {
+        group: "workers".to_owned(),
+        state: "Terminating:Wait".to_owned(),
+    };
+    for (members, expected) in [(member, Some(found)), ("", None)] {
+        let answer = format!(
+            "<DescribeAutoScalingInstancesResponse><DescribeAutoScalingInstancesResult><AutoScalingInstances>{members}\
+            </AutoScalingInstances></DescribeAutoScalingInstancesResult></DescribeAutoScalingInstancesResponse>"
+        );
+        let server = Canned::start(200, &answer).await;
+
+        let id = action().instance_id;
+
+        let instance = server.lifecycle().await.instance(&id).await;
+
+        assert_eq!(instance.unwrap(), expected);
+        let asked = format!("InstanceIds.member.1={id}");
+        assert!(server.requests()[0].contains(&asked));
+    }
+}
+
+#[tokio::test]
 async fn nobody_listening_is_unreachable() {
     let server = Canned {
         url: "http://127.0.0.1:1".to_owned(),

@@ -87,7 +87,8 @@ impl Views {
     /// Opens a view of the node's pods, or notes that it wants one: the earliest deadline goes first.
     pub fn open(&self, node: &str, uid: &str, deadline: Timestamp) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        if inner.open.contains_key(uid) {
+        if let Some(view) = inner.open.get_mut(uid) {
+            view.deadline = deadline;
             return;
         }
         inner.queue.retain(|(_, u, _)| u != uid);

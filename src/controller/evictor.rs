@@ -16,7 +16,7 @@ use crate::cluster::{Gate, pods};
 use crate::drain::plan::Candidate;
 use crate::drain::queue::Work;
 use crate::drain::slots::Slots;
-use crate::drain::{Answer, Order, Queue};
+use crate::drain::{Answer, Order, Plan, Preview, Queue, preview};
 use crate::telemetry::Pulse;
 
 /// While records and cordons are outstanding, so many evictions go on all the same.
@@ -113,6 +113,14 @@ impl Evictor {
     pub fn work(&self, uid: &str) -> (Vec<Work>, u32) {
         let queue = self.queue();
         (queue.work(uid), queue.forced(uid))
+    }
+
+    /// What a drain by this plan would do. Nothing is handed over.
+    #[must_use]
+    pub fn preview(&self, plan: &Plan) -> Preview {
+        let now = Timestamp::now();
+        let blocked = self.queue().would_hold(&plan.candidates, now);
+        preview::preview(plan, blocked, now)
     }
 
     /// Sends until `stop`, then waits for the calls in flight and forgets every node.

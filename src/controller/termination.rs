@@ -1,6 +1,7 @@
 //! The termination controller: one short, level-triggered pass after another carries an incident through.
 
 mod act;
+mod find;
 mod memory;
 mod observe;
 mod report;
@@ -137,11 +138,11 @@ async fn reconcile(
 }
 
 async fn pass(object: &NodeTermination, context: &Context) -> Result<Action, Error> {
-    // When a lifecycle action has ended, the incident is released in the same pass, with one report. Each such round
-    // ends at least one action.
+    // When a lifecycle action has ended, or what a drain would do is known, the incident is released in the same pass,
+    // with one report. Each such round ends at least one action, or is the only one of its sort.
     let next = loop {
-        let (next, ended) = Box::pin(round(object, context)).await?;
-        if !ended {
+        let (next, more) = Box::pin(round(object, context)).await?;
+        if !more {
             break next;
         }
     };
@@ -149,7 +150,7 @@ async fn pass(object: &NodeTermination, context: &Context) -> Result<Action, Err
     Ok(next.map_or_else(Action::await_change, requeue_at))
 }
 
-/// Observe, decide, act, report. Returns when to look again, and whether a lifecycle action has just ended, which is
+/// Observe, decide, act, report. Returns when to look again, and whether there is more to decide at once, which is
 /// then still to be reported.
 async fn round(
     object: &NodeTermination,
@@ -164,8 +165,8 @@ async fn round(
     let view = seen.view(context, &turn, Timestamp::now());
     let mut status = decision.status;
     lifecycle::settle(&view, &mut status, &outcomes);
-    let ended = outcomes.iter().any(Outcome::ends_action);
-    if ended && failure.is_none() {
+    let more = outcomes.iter().any(Outcome::leads_on);
+    if more && failure.is_none() {
         context.memories.with(object, |m| m.status = Some(status));
         return Ok((None, true));
     }

@@ -179,13 +179,19 @@ impl Gate {
         }
     }
 
+    /// How many evictions the last status allows, less our own that it can not show yet.
+    #[must_use]
+    pub fn room(&self) -> i32 {
+        self.budget.allowed - self.in_flight - self.unseen
+    }
+
     /// How many evictions may be sent now.
     #[must_use]
     pub fn permits(&self) -> i32 {
         if !self.budget.observed || self.refused {
             return 0;
         }
-        let left = self.budget.allowed - self.in_flight - self.unseen;
+        let left = self.room();
         let most = if self.contended { 1 } else { IN_FLIGHT_MAX };
         left.min(most - self.in_flight).max(0)
     }

@@ -8,6 +8,7 @@ mod entry;
 mod gates;
 #[cfg(test)]
 mod tests;
+mod would;
 
 use std::collections::{BTreeSet, HashMap};
 

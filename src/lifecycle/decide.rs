@@ -2,6 +2,8 @@
 
 mod drain;
 mod end;
+mod find;
+mod observe;
 mod release;
 mod wait;
 
@@ -10,14 +12,17 @@ use kube::ResourceExt;
 
 use super::action;
 use super::effect::Effect;
+use super::found;
 use super::hooks::{self, Grid};
+use super::key::ActionKey;
 use super::standing::standing;
-use super::view::{HookTimeout, Machine, View};
+use super::view::{Machine, View};
 use crate::api::Time;
 use crate::api::policy::Action;
 use crate::api::termination::{
-    EffectivePolicy, FINALIZER, LifecycleActionState, LifecycleActionStatus, NodeIdentity,
-    NodeTerminationStatus, Outcome, Phase, Signal, SignalKind, SignalStatus, WaitReason,
+    EffectivePolicy, FINALIZER, LIFECYCLE_ACTIONS_MAX, LifecycleActionState, LifecycleActionStatus,
+    NodeIdentity, NodeTerminationStatus, Outcome, Phase, Signal, SignalKind, SignalStatus,
+    WaitReason,
 };
 use crate::drain::cordon;
 use crate::drain::window::later;
@@ -109,6 +114,9 @@ impl Pass<'_> {
         if action == Action::CordonAndDrain && !self.drain(&policy) {
             return;
         }
+        if action == Action::Observe && !self.foresee(&policy) {
+            return;
+        }
         self.conclude(action);
         if self.release(&policy) {
             self.wait_for_the_end(&policy);
@@ -178,15 +186,20 @@ impl Pass<'_> {
                 .lifecycle_actions
                 .iter()
                 .any(|a| a.signal_id == signal.id)
+                || status.lifecycle_actions.len() >= LIFECYCLE_ACTIONS_MAX
             {
                 continue;
             }
             let ours = action::of_signal(policy, signal) >= Action::Cordon;
-            let grid = policy
-                .lifecycle
-                .heartbeat
-                .as_ref()
-                .map(|h| Grid::new(h, hooks.get(&signal.id).and_then(HookTimeout::heartbeat)));
+            let over = signal.lifecycle_hook.as_ref().is_some_and(|hook| {
+                found::hand_over(&mut status.lifecycle_actions, signals, signal, hook)
+            });
+            let grid = policy.lifecycle.heartbeat.as_ref().map(|h| {
+                Grid::new(
+                    h,
+                    ActionKey::of_signal(signal).and_then(|key| hooks.get(&key)?.heartbeat()),
+                )
+            });
             status.lifecycle_actions.push(LifecycleActionStatus {
                 signal_id: signal.id.clone(),
                 hook_name: signal
@@ -197,28 +210,31 @@ impl Pass<'_> {
                     .lifecycle_hook
                     .as_ref()
                     .map(|h| h.auto_scaling_group_name.clone()),
-                state: if ours {
-                    LifecycleActionState::Pending
-                } else {
-                    LifecycleActionState::Left
+                state: match (ours, over) {
+                    (false, _) => LifecycleActionState::Left,
+                    (true, false) => LifecycleActionState::Pending,
+                    (true, true) => LifecycleActionState::AlreadyDone,
                 },
                 heartbeats: 0,
                 next_heartbeat_time: grid
-                    .filter(|_| ours)
+                    .filter(|_| ours && !over)
                     .and_then(|g| g.first(signal.notice_time.0))
                     .map(Time),
                 result: None,
                 message: None,
-                completed_at: None,
+                completed_at: over.then(|| now.clone()),
             });
         }
+        self.take_up_found(policy);
+        let status = &mut self.decision.status;
         for action in status
             .lifecycle_actions
             .iter_mut()
             .filter(|a| !a.state.is_over())
         {
             let signal = signals.iter().find(|s| s.id == action.signal_id);
-            let ended = signal.is_some_and(|s| now.0 >= hooks::end_of_life(s, hooks.get(&s.id)));
+            let timeout = hooks.get(&ActionKey::from(&*action));
+            let ended = signal.is_some_and(|s| now.0 >= hooks::end_of_life(s, timeout));
             // The machine is gone, its time is over, and nobody lets us say so.
             let moot = gone
                 && action.message.is_some()
@@ -234,7 +250,6 @@ impl Pass<'_> {
 
     /// When the machine goes: the earliest of all signals that still stand.
     fn tell_deadline(&mut self, policy: &EffectivePolicy) {
-        let hooks = self.view.hooks;
         // A hook that this process has not read, or can not: what the record says of it, else a guess.
         let said = self.decision.status.deadline.as_ref().map(|d| d.0);
         let started = self.decision.status.started_at.as_ref().map(|t| t.0);
@@ -244,10 +259,9 @@ impl Pass<'_> {
                 // Nothing is announced: its time begins with the work.
                 return started.map(|at| later(at, timeout));
             }
-            let known = matches!(hooks.get(&s.id), Some(HookTimeout::Known { .. }));
-            let unread = s.lifecycle_hook.is_some() && !known;
-            let found = hooks::deadline(s, hooks.get(&s.id), &policy.drain, &policy.lifecycle);
-            Some(said.filter(|_| unread).unwrap_or(found))
+            let actions = &self.decision.status.lifecycle_actions;
+            let (found, guessed) = found::deadline(self.view, actions, s, policy);
+            Some(said.filter(|_| guessed).unwrap_or(found))
         };
         // The end of an action that is left alone is a guess: nobody reads its hook.
         let told =

@@ -3,7 +3,9 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::drain::Plan;
+use super::key::ActionKey;
+use crate::api::termination::AwsAccess;
+use crate::drain::{Plan, Preview};
 
 /// How a lifecycle action is completed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,20 +56,29 @@ pub enum Effect {
     Offer(Plan),
     /// Take them back.
     Withdraw,
-    /// Read the time-outs of this signal's lifecycle hook.
+    /// Sum up what a drain by this plan would do. Nothing is told to end.
+    Preview(Plan),
+    /// Read the time-outs of this action's lifecycle hook.
     ReadHook {
+        /// The action.
+        action: ActionKey,
+    },
+    /// Find the lifecycle hooks that this signal tells of and does not name.
+    FindHooks {
         /// The signal.
         signal_id: String,
+        /// How AWS is reached.
+        access: AwsAccess,
     },
-    /// Keep this signal's lifecycle action alive.
+    /// Keep this lifecycle action alive.
     Heartbeat {
-        /// The signal.
-        signal_id: String,
+        /// The action.
+        action: ActionKey,
     },
-    /// Complete this signal's lifecycle action.
+    /// Complete this lifecycle action.
     Complete {
-        /// The signal.
-        signal_id: String,
+        /// The action.
+        action: ActionKey,
         /// With this result.
         result: LifecycleResult,
     },
@@ -81,44 +92,52 @@ impl Effect {
     pub fn is_of_aws(&self) -> bool {
         matches!(
             self,
-            Self::ReadHook { .. } | Self::Heartbeat { .. } | Self::Complete { .. }
+            Self::ReadHook { .. }
+                | Self::FindHooks { .. }
+                | Self::Heartbeat { .. }
+                | Self::Complete { .. }
         )
     }
 }
 
 /// What came of an effect, as far as the record must tell.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
     /// The heartbeat was accepted.
     Beat {
-        /// The signal.
-        signal_id: String,
+        /// The action.
+        action: ActionKey,
     },
     /// The lifecycle action was completed by us.
     Completed {
-        /// The signal.
-        signal_id: String,
+        /// The action.
+        action: ActionKey,
         /// With this result.
         result: LifecycleResult,
     },
     /// Auto Scaling knows no such action: it is over.
     NoSuchAction {
-        /// The signal.
-        signal_id: String,
+        /// The action.
+        action: ActionKey,
     },
+    /// What a drain would do.
+    Previewed(Preview),
     /// The call failed; it is tried again.
     CallFailed {
-        /// The signal.
-        signal_id: String,
+        /// The action.
+        action: ActionKey,
         /// What was said.
         message: String,
     },
 }
 
 impl Outcome {
-    /// A lifecycle action is over.
+    /// There is more to decide at once: a lifecycle action is over, or it is known what a drain would do.
     #[must_use]
-    pub fn ends_action(&self) -> bool {
-        matches!(self, Self::Completed { .. } | Self::NoSuchAction { .. })
+    pub fn leads_on(&self) -> bool {
+        matches!(
+            self,
+            Self::Completed { .. } | Self::NoSuchAction { .. } | Self::Previewed(_)
+        )
     }
 }

@@ -20,7 +20,7 @@ pub fn deadline(
     }
     let notice = signal.notice_time.0;
     match hook {
-        Some(HookTimeout::Known { heartbeat, global }) if signal.lifecycle_hook.is_some() => {
+        Some(HookTimeout::Known { heartbeat, global }) => {
             let last = lifecycle
                 .heartbeat
                 .as_ref()

@@ -1,5 +1,7 @@
 //! What is worth an Event: cordoned, blocked, done, failed.
 
+use super::foresee::WOULD_DRAIN;
+use super::found;
 use super::say::{CORDON_LIFTED, CORDONED, DRAINED, UNDONE, waiting};
 use crate::api::condition;
 use crate::api::termination::{NodeTermination, NodeTerminationStatus, Outcome, Phase, WaitReason};
@@ -28,6 +30,7 @@ pub fn happenings(
         .deadline
         .as_ref()
         .filter(|_| now.lifecycle_actions.iter().all(|a| a.state.is_over()))
+        .filter(|_| !object.spec.signals.iter().any(found::names_no_hook))
         .map_or_else(String::new, |d| format!(", deadline {:.0}", d.0));
     let mut news = Vec::new();
     if before.cordoned_at.is_none() && now.cordoned_at.is_some() {
@@ -50,7 +53,8 @@ pub fn happenings(
             note: said.map(|c| c.message.clone()).unwrap_or_default(),
         });
     }
-    if before.blocked.is_empty() && !now.blocked.is_empty() {
+    let works = now.started_at.is_some();
+    if works && before.blocked.is_empty() && !now.blocked.is_empty() {
         let note = condition::find(&now.conditions, DRAINED)
             .map(|c| c.message.clone())
             .unwrap_or_default();
@@ -73,11 +77,15 @@ pub fn happenings(
                     note,
                 });
             }
-            Some(Phase::Released) => news.push(News {
-                reason: "Released",
-                warning: false,
-                note: format!("{kind}: {outcome}"),
-            }),
+            Some(Phase::Released) => {
+                let would = condition::find(&now.conditions, WOULD_DRAIN);
+                let would = would.map_or_else(String::new, |c| format!(": {}", c.message));
+                news.push(News {
+                    reason: "Released",
+                    warning: false,
+                    note: format!("{kind}: {outcome}{would}"),
+                });
+            }
             Some(Phase::Canceled) => news.push(News {
                 reason: "Canceled",
                 warning: false,

@@ -11,7 +11,7 @@ use crate::drain::queue::{Block, Work};
 use super::view::{Pods, View};
 
 /// How many blocked pods the record names.
-const BLOCKED_MAX: usize = 10;
+pub(super) const BLOCKED_MAX: usize = 10;
 /// The longest message of a blocked pod, in bytes: the field's maximum is 1024.
 const MESSAGE_MAX: usize = 1024;
 /// The longest name of who blocks, in bytes: the field's maximum is 512.
@@ -115,8 +115,12 @@ fn told(work: &Work, now: Timestamp) -> Option<&Block> {
 }
 
 fn refused(work: &Work, now: Timestamp) -> Option<BlockedPod> {
-    let block = told(work, now)?;
-    Some(BlockedPod {
+    told(work, now).map(|block| name(work, block))
+}
+
+/// The pod and what holds it, as the record names them.
+pub(super) fn name(work: &Work, block: &Block) -> BlockedPod {
+    BlockedPod {
         pod: work.pod.clone(),
         uid: work.uid.clone(),
         reason: block.reason,
@@ -124,9 +128,9 @@ fn refused(work: &Work, now: Timestamp) -> Option<BlockedPod> {
         since: Time(block.since),
         force_time: work.force_at.map(Time),
         message: bounded(block.message.clone(), MESSAGE_MAX),
-    })
+    }
 }
 
-fn number(count: usize) -> u32 {
+pub(super) fn number(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }

@@ -6,6 +6,7 @@ use kube::ResourceExt;
 use super::effect::Outcome as Did;
 use super::hooks::Grid;
 use super::view::{HookTimeout, View};
+use super::{foresee, found};
 use crate::api::condition::{self, READY, RECONCILING, STALLED, Statement};
 use crate::api::termination::{
     LifecycleActionState, NodeTerminationStatus, Outcome, Phase, WaitReason, Waiting,
@@ -56,19 +57,21 @@ pub fn admit(view: &View<'_>, status: &mut NodeTerminationStatus, reason: &str, 
 }
 
 fn take_down(view: &View<'_>, status: &mut NodeTerminationStatus, outcome: &Did) {
-    let (Did::Beat { signal_id }
-    | Did::Completed { signal_id, .. }
-    | Did::NoSuchAction { signal_id }
-    | Did::CallFailed { signal_id, .. }) = outcome;
+    if let Did::Previewed(preview) = outcome {
+        return foresee::tell(view, status, preview);
+    }
+    let (Did::Beat { action: key }
+    | Did::Completed { action: key, .. }
+    | Did::NoSuchAction { action: key }
+    | Did::CallFailed { action: key, .. }) = outcome
+    else {
+        return;
+    };
     let heartbeat = status
         .policy
         .as_ref()
         .and_then(|p| p.lifecycle.heartbeat.clone());
-    let Some(action) = status
-        .lifecycle_actions
-        .iter_mut()
-        .find(|a| &a.signal_id == signal_id)
-    else {
+    let Some(action) = status.lifecycle_actions.iter_mut().find(|a| key.is_of(a)) else {
         return;
     };
     match outcome {
@@ -78,9 +81,9 @@ fn take_down(view: &View<'_>, status: &mut NodeTerminationStatus, outcome: &Did)
                 .spec
                 .signals
                 .iter()
-                .find(|s| &s.id == signal_id)
+                .find(|s| s.id == key.signal_id)
                 .map_or(view.now, |s| s.notice_time.0);
-            let timeout = view.hooks.get(signal_id).and_then(HookTimeout::heartbeat);
+            let timeout = view.hooks.get(key).and_then(HookTimeout::heartbeat);
             action.heartbeats += 1;
             action.message = None;
             action.next_heartbeat_time = heartbeat
@@ -99,6 +102,7 @@ fn take_down(view: &View<'_>, status: &mut NodeTerminationStatus, outcome: &Did)
         Did::CallFailed { message, .. } => {
             action.message = Some(bounded(message.clone(), MESSAGE_MAX));
         }
+        Did::Previewed(_) => {}
     }
 }
 
@@ -131,7 +135,7 @@ fn statements(view: &View<'_>, status: &NodeTerminationStatus) -> Vec<Statement>
             "what was put on the node for this incident was taken off",
         ));
     }
-    if let Some(pods) = &status.pods {
+    if let Some(pods) = status.pods.as_ref().filter(|_| works) {
         say.push(drained(status, &pods.summary, pods.blocked + pods.stuck));
     }
     if status.pods.is_none() && status.outcome == Some(Outcome::DrainIncomplete) {
@@ -140,10 +144,13 @@ fn statements(view: &View<'_>, status: &NodeTerminationStatus) -> Vec<Statement>
     }
     if !status.lifecycle_actions.is_empty() {
         say.push(lifecycle(status));
+    } else if !status.phase.is_some_and(Phase::is_finished) {
+        say.extend(found::statement(LIFECYCLE_COMPLETED, view, status));
+        say.extend(found::guess(HOOK_TIMEOUT_UNKNOWN, view, status));
     }
-    let unknown = view.hooks.iter().find_map(|(id, h)| {
+    let unknown = view.hooks.iter().find_map(|(action, h)| {
         if let HookTimeout::Unknown(why) = h {
-            Some((id, why))
+            Some((&action.signal_id, why))
         } else {
             None
         }

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::found::Lookup;
+use super::key::ActionKey;
 use crate::api::termination::{EffectivePolicy, NodeTermination};
 use crate::drain::queue::Work;
 use crate::drain::{Node, Pod};
@@ -18,8 +20,12 @@ pub struct View<'a> {
     pub machine: Machine<'a>,
     /// The policy that speaks for the node now. An incident that has started goes by its own copy.
     pub policy: Option<&'a EffectivePolicy>,
-    /// What is known of the time-outs of the lifecycle hooks, by signal ID.
-    pub hooks: &'a BTreeMap<String, HookTimeout>,
+    /// What is known of the time-outs of the lifecycle hooks.
+    pub hooks: &'a BTreeMap<ActionKey, HookTimeout>,
+    /// What is known of the hooks that instance metadata told of, by signal ID.
+    pub lookups: &'a BTreeMap<String, Lookup>,
+    /// The lifecycle actions that the stored record shows.
+    pub recorded: &'a BTreeSet<ActionKey>,
     /// The node's pods, once its view is complete.
     pub pods: Option<Pods<'a>>,
     /// UIDs of pods that were to leave, as far as this process has seen.

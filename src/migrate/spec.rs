@@ -13,7 +13,7 @@ use crate::api::policy::{
     TerminationPolicySpec, defaults,
 };
 
-/// Thirty days, the most that a policy takes: AWS announces no maintenance earlier.
+/// Thirty days, the most that a policy takes; AWS Health gives notice about two weeks before a window.
 const LEAD_SECONDS_MAX: u32 = 2_592_000;
 
 /// The whole policy. Fails if NTH could not work with these values either.

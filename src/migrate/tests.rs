@@ -71,6 +71,8 @@ fn queue_mode_acts_on_every_kind_for_tagged_instances_and_never_passes_a_budget(
 
 #[test]
 fn metadata_mode_acts_on_the_kinds_that_are_enabled() {
+    use Action::{Cordon, CordonAndDrain as Drain, Ignore};
+
     let act = |values: &str| {
         let actions = read(values).spec.actions;
         [
@@ -80,7 +82,6 @@ fn metadata_mode_acts_on_the_kinds_that_are_enabled() {
             actions.rebalance_recommendation,
         ]
     };
-    use Action::{Cordon, CordonAndDrain as Drain, Ignore};
     for (values, actions) in [
         ("", [Drain, Drain, Drain, Ignore]),
         ("{}", [Drain, Drain, Drain, Ignore]),
@@ -189,8 +190,12 @@ fn values_that_make_no_policy_are_refused_with_the_reason() {
     for (values, message) in [
         ("a: [", "line 2"),
         ("a: 1\n\tb: 2", "line 2"),
-        ("- a\n- b", "expected a YAML mapping"),
-        ("just a text", "expected a YAML mapping"),
+        (
+            "# values\n\n---\n- a\n- b",
+            "are a list (line 4), not a mapping",
+        ),
+        ("just a text", "are a single value (line 1), not a mapping"),
+        ("!tag {a: b}", "are a value with a tag (line 1)"),
         ("a: 1\n---\nb: 2", "more than one document"),
         ("dryRun: true\ndryRun: false", "duplicate entry"),
         (
@@ -229,10 +234,20 @@ fn values_that_make_no_policy_are_refused_with_the_reason() {
             "nodeSelector: what stands there is not",
         ),
     ] {
-        let error = policy(values).expect_err(values).to_string();
+        let error = policy(values).expect_err(values);
+        let error = format!("{:#}", anyhow::Error::new(error));
         assert!(error.contains(message), "{values}: {error}");
     }
 }
+
+/// The settings that are numbers and reach a policy.
+const NUMBERS: &[&str] = &[
+    "podTerminationGracePeriod",
+    "nodeTerminationGracePeriod",
+    "completeLifecycleActionDelaySeconds",
+    "heartbeatInterval",
+    "heartbeatUntil",
+];
 
 /// What a values file may say about a setting.
 fn value() -> impl Strategy<Value = serde_yaml::Value> {
@@ -249,7 +264,8 @@ fn value() -> impl Strategy<Value = serde_yaml::Value> {
 proptest! {
     #[test]
     fn whatever_the_values_are_there_is_a_policy_or_a_reason(
-        said in prop::collection::vec((prop::sample::select(SETTINGS), value()), 0..12),
+        said in prop::collection::vec((prop::sample::select(SETTINGS), value()), 0..3),
+        numbers in prop::collection::vec((prop::sample::select(NUMBERS), -10_i64..200_000), 0..5),
         unknown in ".{0,40}",
         queue in any::<bool>(),
     ) {
@@ -260,12 +276,18 @@ proptest! {
                 values.insert(setting.name().into(), value);
             }
         }
+        values.extend(numbers.into_iter().map(|(name, number)| (name.into(), number.into())));
         if let Ok(text) = policy(&serde_yaml::to_string(&values).unwrap()) {
             let object: TerminationPolicy = serde_yaml::from_str(&text).unwrap();
             let spec = object.spec;
             prop_assert!((10..=172_800).contains(&spec.drain.timeout_seconds));
             prop_assert!(spec.drain.grace_period_seconds.is_none_or(|g| (1..=172_800).contains(&g)));
             prop_assert!(spec.lifecycle.completion_delay_seconds <= 7200);
+            if let Some(beat) = spec.lifecycle.heartbeat {
+                prop_assert!(queue && (30..=3600).contains(&beat.interval_seconds));
+                prop_assert!((60..=172_800).contains(&beat.until_seconds));
+                prop_assert!(beat.interval_seconds <= beat.until_seconds);
+            }
             prop_assert!(["NoSchedule", "PreferNoSchedule"].contains(&spec.cordon.taint.effect.as_str()));
         }
     }

@@ -193,13 +193,21 @@ impl Values {
 
 /// The file's top level. A file without a word means the chart's defaults.
 fn mapping(text: &str) -> Result<Mapping, Error> {
-    let found: Option<Mapping> = serde_yaml::from_str(text).map_err(Error::Yaml)?;
-    let mut found = Value::Mapping(found.unwrap_or_default());
-    found.apply_merge().map_err(Error::Yaml)?;
-    match found {
-        Value::Mapping(values) => Ok(values),
-        _ => Ok(Mapping::new()),
-    }
+    let mut values: Value = serde_yaml::from_str(text).map_err(Error::Yaml)?;
+    values.apply_merge().map_err(Error::Yaml)?;
+    let found = match values {
+        Value::Null => return Ok(Mapping::new()),
+        Value::Mapping(values) => return Ok(values),
+        Value::Sequence(_) => "a list",
+        Value::Tagged(_) => "a value with a tag",
+        Value::Bool(_) | Value::Number(_) | Value::String(_) => "a single value",
+    };
+    let says = |line: &str| !["", "---"].contains(&line) && !line.starts_with(['#', '%']);
+    let before = text.lines().take_while(|line| !says(line.trim())).count();
+    Err(Error::NoMapping {
+        found,
+        line: before + 1,
+    })
 }
 
 /// A scalar as Helm prints it, nothing for a mapping or a list.

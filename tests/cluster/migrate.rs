@@ -1,7 +1,8 @@
 //! What `migrate` prints, as the API server takes it.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output, Stdio};
 
 use crate::bare::bare;
 
@@ -17,14 +18,19 @@ fn values() -> Vec<PathBuf> {
     files
 }
 
-fn migrate(arguments: &[&str], input: &Path) -> std::process::Output {
-    Command::new(env!("CARGO_BIN_EXE_node-termination-operator"))
-        .arg("migrate")
-        .args(arguments)
-        .env_remove("NTO_VALUES")
-        .stdin(std::fs::File::open(input).unwrap())
-        .output()
-        .unwrap()
+fn migrate(values: &str, input: &str) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_node-termination-operator"))
+        .args(["migrate", "--values", values])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    // Given a file it does not read this.
+    let _ = stdin.write_all(input.as_bytes());
+    drop(stdin);
+    child.wait_with_output().unwrap()
 }
 
 #[tokio::test]
@@ -33,7 +39,7 @@ async fn every_policy_that_migrate_prints_is_accepted_without_a_warning() {
     let files = values();
     assert!(files.len() >= 10, "{files:?}");
     for file in files {
-        let printed = migrate(&["--values", file.to_str().unwrap()], &file);
+        let printed = migrate(file.to_str().unwrap(), "");
         assert!(printed.status.success(), "{}: {printed:?}", file.display());
         let name = file.file_name().unwrap();
         let policy = control_plane.folder().join(name);
@@ -54,19 +60,23 @@ async fn every_policy_that_migrate_prints_is_accepted_without_a_warning() {
 #[test]
 fn values_come_from_a_file_or_from_standard_input_and_bad_ones_end_with_the_reason() {
     let file = &values()[0];
-    let of_file = migrate(&["--values", file.to_str().unwrap()], file);
-    let of_input = migrate(&["--values", "-"], file);
+    let text = std::fs::read_to_string(file).unwrap();
+    let of_file = migrate(file.to_str().unwrap(), "");
+    let of_input = migrate("-", &text);
     assert!(of_input.status.success() && of_input.stdout == of_file.stdout);
-    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
-    let bad = migrate(&["--values", "-"], &manifest);
-    let said = String::from_utf8(bad.stderr).unwrap();
-    assert_eq!(bad.status.code(), Some(1));
-    assert!(bad.stdout.is_empty());
-    assert!(
-        said.contains("no YAML mapping") && said.contains("line"),
-        "{said}"
-    );
-    let none = migrate(&["--values", "no-such-file.yaml"], &manifest);
-    let said = String::from_utf8(none.stderr).unwrap();
-    assert!(said.contains("read no-such-file.yaml"), "{said}");
+    for (values, input, reason) in [
+        (
+            "-",
+            "a: [",
+            "-: the values are no YAML: did not find expected node content at line 2",
+        ),
+        ("-", "- a", "-: the values are a list (line 1)"),
+        ("no-such-file.yaml", "", "read no-such-file.yaml"),
+    ] {
+        let refused = migrate(values, input);
+        let said = String::from_utf8(refused.stderr).unwrap();
+        assert_eq!(refused.status.code(), Some(1), "{input}");
+        assert!(refused.stdout.is_empty(), "{input}");
+        assert!(said.contains(reason), "{input}: {said}");
+    }
 }

@@ -47,7 +47,7 @@ fn reboot(opens: SignedDuration, state: MaintenanceState, number: u32) -> Signal
 }
 
 /// Records the signal, as any monitor does.
-async fn hear(corner: &Corner, node: &TestNode, signal: &Signal) {
+pub async fn hear(corner: &Corner, node: &TestNode, signal: &Signal) {
     let identity = Identity {
         node_name: node.name.clone(),
         node_uid: node.uid.clone(),

@@ -48,7 +48,7 @@ pub struct NodeTerminationStatus {
     /// When the incident was over, RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completed_at: Option<Time>,
-    /// Cordoned, Drained, LifecycleCompleted, HookTimeoutUnknown, HeartbeatShortened; Ready, Reconciling and Stalled for kstatus.
+    /// Cordoned, Drained, LifecycleCompleted, HookTimeoutUnknown, HeartbeatShortened, WouldDrain; Ready, Reconciling and Stalled for kstatus.
     #[serde(default)]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]

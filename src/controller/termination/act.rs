@@ -6,15 +6,15 @@ use kube::ResourceExt;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::Context;
 use super::report::CALL_AGAIN;
-use crate::api::termination::{NodeTermination, Signal};
+use super::{Context, find};
+use crate::api::termination::NodeTermination;
 use crate::aws::{LifecycleResult as Verdict, Reason};
 use crate::cluster::{self, nodes, status};
 use crate::controller::hooks;
 use crate::drain::Plan;
 use crate::lifecycle::effect::LifecycleResult;
-use crate::lifecycle::{self, Effect, Outcome, View};
+use crate::lifecycle::{self, ActionKey, Effect, Outcome, View};
 
 /// A lifecycle call that is refused again and again is tried at least this often.
 const CALL_AGAIN_LAST: Duration = Duration::from_mins(1);
@@ -63,14 +63,20 @@ async fn carry_out(
         Effect::OpenView { deadline } => context.views.open(node, uid, deadline),
         Effect::CloseView if free => context.views.close(uid),
         Effect::Offer(plan) => offer(object, view, plan, context),
+        Effect::Preview(plan) => {
+            return Ok(Some(Outcome::Previewed(context.evictor.preview(&plan))));
+        }
         Effect::Withdraw if free => context.evictor.withdraw(uid),
         Effect::CloseView | Effect::Withdraw => {}
-        Effect::ReadHook { signal_id } => read_hook(object, signal_id, context).await,
-        Effect::Heartbeat { signal_id } => {
-            return Ok(call_lifecycle(object, signal_id, None, context).await);
+        Effect::ReadHook { action } => read_hook(object, action, context).await,
+        Effect::FindHooks { signal_id, access } => {
+            find::find(object, signal_id, &access, context).await;
         }
-        Effect::Complete { signal_id, result } => {
-            return Ok(call_lifecycle(object, signal_id, Some(result), context).await);
+        Effect::Heartbeat { action } => {
+            return Ok(call_lifecycle(object, action, None, context).await);
+        }
+        Effect::Complete { action, result } => {
+            return Ok(call_lifecycle(object, action, Some(result), context).await);
         }
         Effect::RemoveFinalizer => {
             status::remove_finalizer(&context.clients.control, object).await?;
@@ -150,27 +156,30 @@ fn offer(object: &NodeTermination, view: &View<'_>, plan: Plan, context: &Contex
     );
 }
 
-async fn read_hook(object: &NodeTermination, signal_id: String, context: &Context) {
-    let Some(hook) = signal(object, &signal_id).and_then(|s| s.lifecycle_hook.as_ref()) else {
+async fn read_hook(object: &NodeTermination, action: ActionKey, context: &Context) {
+    let Some((account, named)) = hooks::action_of(object, &action) else {
         return;
     };
-    let timeout = context.hooks.read(&context.aws, hook).await;
+    let hooks = &context.hooks;
+    let timeout = hooks
+        .read(&context.aws, &account, &named.group, &named.hook)
+        .await;
     context.memories.with(object, |memory| {
-        memory.hooks.insert(signal_id, (Instant::now(), timeout))
+        memory.hooks.insert(action, (Instant::now(), timeout))
     });
 }
 
-/// Keeps the signal's lifecycle action alive, or ends it with `result`.
+/// Keeps the lifecycle action alive, or ends it with `result`.
 async fn call_lifecycle(
     object: &NodeTermination,
-    signal_id: String,
+    key: ActionKey,
     result: Option<LifecycleResult>,
     context: &Context,
 ) -> Option<Outcome> {
-    if is_too_soon(object, &signal_id, context) {
+    if is_too_soon(object, &key, context) {
         return None;
     }
-    let (account, action) = hooks::action_of(object.instance_id()?, signal(object, &signal_id)?)?;
+    let (account, action) = hooks::action_of(object, &key)?;
     let lifecycle = context.aws.lifecycle(&account).await;
     let called = match result {
         None => lifecycle.heartbeat(&action).await,
@@ -178,24 +187,27 @@ async fn call_lifecycle(
         Some(LifecycleResult::Abandon) => lifecycle.complete(&action, Verdict::Abandon).await,
     };
     match called {
-        Err(error) if is_over(&error) => return Some(Outcome::NoSuchAction { signal_id }),
-        Err(error) => return Some(failed(object, signal_id, &error, context)),
+        Err(error) if is_over(&error) => return Some(Outcome::NoSuchAction { action: key }),
+        Err(error) => return Some(failed(object, key, &error, context)),
         Ok(()) => {}
     }
     context
         .memories
-        .with(object, |m| m.calls_failed.remove(&signal_id));
+        .with(object, |m| m.calls_failed.remove(&key));
     let Some(result) = result else {
-        return Some(Outcome::Beat { signal_id });
+        return Some(Outcome::Beat { action: key });
     };
     tracing::info!(
-        signal = signal_id,
+        signal = key.signal_id,
         group = action.group,
         hook = action.hook,
         result = result.as_str(),
         "lifecycle action completed"
     );
-    Some(Outcome::Completed { signal_id, result })
+    Some(Outcome::Completed {
+        action: key,
+        result,
+    })
 }
 
 /// The action is over, or its group is gone.
@@ -204,34 +216,33 @@ fn is_over(error: &crate::aws::Error) -> bool {
 }
 
 /// A call that failed lately is not repeated by the next event of a pod: its time comes, ever more slowly.
-fn is_too_soon(object: &NodeTermination, signal_id: &str, context: &Context) -> bool {
+fn is_too_soon(object: &NodeTermination, action: &ActionKey, context: &Context) -> bool {
     context.memories.with(object, |memory| {
-        let last = memory.calls_failed.get(signal_id);
-        last.is_some_and(|(at, times)| {
-            at.elapsed() < (CALL_AGAIN * 2_u32.pow((*times).min(4))).min(CALL_AGAIN_LAST)
-        })
+        let last = memory.calls_failed.get(action);
+        last.is_some_and(|(at, times)| at.elapsed() < back_off(*times))
     })
+}
+
+/// How long to wait after so many failures before the last.
+pub(super) fn back_off(times: u32) -> Duration {
+    (CALL_AGAIN * 2_u32.pow(times.min(4))).min(CALL_AGAIN_LAST)
 }
 
 fn failed(
     object: &NodeTermination,
-    signal_id: String,
+    action: ActionKey,
     error: &crate::aws::Error,
     context: &Context,
 ) -> Outcome {
     context.memories.with(object, |memory| {
-        let last = memory.calls_failed.get(&signal_id);
+        let last = memory.calls_failed.get(&action);
         let times = last.map_or(0, |(_, times)| times + 1);
         let failed = (Instant::now(), times);
-        memory.calls_failed.insert(signal_id.clone(), failed);
+        memory.calls_failed.insert(action.clone(), failed);
     });
-    tracing::warn!(signal = signal_id, reason = error.reason(), %error, "lifecycle call failed, trying again");
+    tracing::warn!(signal = action.signal_id, hook = action.hook_name, reason = error.reason(), %error, "lifecycle call failed, trying again");
     Outcome::CallFailed {
-        signal_id,
+        action,
         message: error.to_string(),
     }
-}
-
-fn signal<'a>(object: &'a NodeTermination, id: &str) -> Option<&'a Signal> {
-    object.spec.signals.iter().find(|s| s.id == id)
 }

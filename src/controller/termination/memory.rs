@@ -8,7 +8,7 @@ use kube::ResourceExt;
 use tokio::time::Instant;
 
 use crate::api::termination::{NodeTermination, NodeTerminationStatus};
-use crate::lifecycle::HookTimeout;
+use crate::lifecycle::{ActionKey, HookTimeout, Lookup};
 
 /// What is remembered of one incident.
 #[derive(Clone, Default)]
@@ -17,8 +17,8 @@ pub(super) struct Memory {
     pub node: String,
     /// The UID of its node.
     pub node_uid: String,
-    /// When a call about a signal's lifecycle action last failed, and how often in a row before.
-    pub calls_failed: BTreeMap<String, (Instant, u32)>,
+    /// When a call about a lifecycle action last failed, and how often in a row before.
+    pub calls_failed: BTreeMap<ActionKey, (Instant, u32)>,
     /// The record as the last pass left it. It may be ahead of what is stored, and of what the watch has brought.
     pub status: Option<NodeTerminationStatus>,
     /// The record as it is stored, as far as we know: found so, or last written so.
@@ -35,8 +35,10 @@ pub(super) struct Memory {
     pub since: Option<Instant>,
     /// Pods that had gone before.
     pub gone_before: Option<u32>,
-    /// Time-outs of the lifecycle hooks, by signal ID, and when they were asked for.
-    pub hooks: BTreeMap<String, (Instant, HookTimeout)>,
+    /// Time-outs of the lifecycle hooks, and when they were asked for.
+    pub hooks: BTreeMap<ActionKey, (Instant, HookTimeout)>,
+    /// What was found of the hooks that instance metadata told of, by signal ID, and how often it was asked before.
+    pub lookups: BTreeMap<String, (u32, Lookup)>,
     /// The node's resource version that our last patch of it went by. While the store still shows that one, the same
     /// patch would only be refused.
     pub patched_from: Option<String>,

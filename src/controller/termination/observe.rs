@@ -14,7 +14,7 @@ use crate::cluster::views::Snapshot;
 use crate::drain::Node;
 use crate::drain::queue::Work;
 use crate::lifecycle::view::Pods;
-use crate::lifecycle::{HookTimeout, Machine, View};
+use crate::lifecycle::{ActionKey, HookTimeout, Lookup, Machine, View};
 
 /// A hook's time-out that could not be read is asked for again after this.
 const ASK_AGAIN: Duration = Duration::from_mins(1);
@@ -25,7 +25,9 @@ pub(super) struct Seen {
     pub object: NodeTermination,
     node: Option<Arc<Node>>,
     policy: Option<EffectivePolicy>,
-    hooks: BTreeMap<String, HookTimeout>,
+    hooks: BTreeMap<ActionKey, HookTimeout>,
+    lookups: BTreeMap<String, Lookup>,
+    recorded: BTreeSet<ActionKey>,
     pods: Option<Snapshot>,
     work: Vec<Work>,
     forced: u32,
@@ -58,13 +60,19 @@ pub(super) fn observe(stored: &NodeTermination, context: &Context) -> Seen {
         let hooks = memory
             .hooks
             .iter()
-            .map(|(id, (_, timeout))| (id.clone(), timeout.clone()))
+            .map(|(action, (_, timeout))| (action.clone(), timeout.clone()))
             .collect();
         (
             memory.seen.clone(),
             *memory.gone_before.get_or_insert(gone),
             hooks,
         )
+    });
+    let (lookups, recorded) = context.memories.with(stored, |memory| {
+        let lookups = memory.lookups.iter();
+        let lookups = lookups.map(|(id, (_, found))| (id.clone(), found.clone()));
+        let written = memory.written.iter().flat_map(|s| &s.lifecycle_actions);
+        (lookups.collect(), written.map(ActionKey::from).collect())
     });
     // An incident that has begun goes by the copy: nothing is looked up at every event of a pod.
     let begun = object.status.as_ref();
@@ -83,6 +91,8 @@ pub(super) fn observe(stored: &NodeTermination, context: &Context) -> Seen {
         node,
         policy,
         hooks,
+        lookups,
+        recorded,
         pods,
         work,
         forced,
@@ -144,6 +154,8 @@ impl Seen {
             machine: Machine::of(&self.object, self.node.as_deref()),
             policy: self.policy.as_ref(),
             hooks: &self.hooks,
+            lookups: &self.lookups,
+            recorded: &self.recorded,
             pods: self.pods.as_ref().map(|snapshot| Pods {
                 pods: &snapshot.pods,
                 quiet_for: SignedDuration::try_from(snapshot.quiet_for)

@@ -278,13 +278,13 @@ impl Entry {
         })
     }
 
-    fn needs_permit(&self, gates: &Gates, id: &BudgetId) -> bool {
+    pub(super) fn needs_permit(&self, gates: &Gates, id: &BudgetId) -> bool {
         let pod = &self.candidate.pod;
         !budget::is_exempt(pod) && gates.get(id).is_some_and(|g| !g.budget.lets_pass(pod))
     }
 
     /// A deletion only where an eviction was refused, would be refused, or must not ask.
-    fn verb(&self, gates: &Gates, now: Timestamp) -> Verb {
+    pub(super) fn verb(&self, gates: &Gates, now: Timestamp) -> Verb {
         if self.delete_only {
             return Verb::Delete;
         }

@@ -4,12 +4,12 @@ use jiff::SignedDuration;
 
 use super::super::effect::Effect;
 use super::super::view::Pods;
-use super::super::{hooks, pods};
+use super::super::{ActionKey, pods};
 use super::{Pass, QUIET, later};
 use crate::api::policy::OnDrainFailure;
-use crate::api::termination::{EffectivePolicy, NodeTerminationStatus, Outcome, Phase, Signal};
+use crate::api::termination::{EffectivePolicy, Outcome, Phase};
 use crate::drain::select::Selection;
-use crate::drain::{Window, plan};
+use crate::drain::{Plan, Window, plan};
 
 impl Pass<'_> {
     /// Moves the pods away. `true`: that is over, one way or another.
@@ -41,12 +41,8 @@ impl Pass<'_> {
         }
     }
 
-    pub(super) fn move_pods(
-        &mut self,
-        policy: &EffectivePolicy,
-        window: Window,
-        pods: Pods<'_>,
-    ) -> bool {
+    /// What the node's pods are owed now.
+    pub(super) fn plan(&self, policy: &EffectivePolicy, window: Window, pods: Pods<'_>) -> Plan {
         let selection = Selection {
             drain: &policy.drain,
             cordon: &policy.cordon,
@@ -55,10 +51,19 @@ impl Pass<'_> {
                 .skip_pod_selector
                 .clone()
                 .and_then(|s| s.try_into().ok()),
-            cordoned_at: self.status().cordoned_at.as_ref().map(|t| t.0),
+            cordoned_at: self.decision.status.cordoned_at.as_ref().map(|t| t.0),
             own_pod: self.view.own_pod,
         };
-        let plan = plan::plan(pods.pods, &selection, window, self.view.now);
+        plan::plan(pods.pods, &selection, window, self.view.now)
+    }
+
+    pub(super) fn move_pods(
+        &mut self,
+        policy: &EffectivePolicy,
+        window: Window,
+        pods: Pods<'_>,
+    ) -> bool {
+        let plan = self.plan(policy, window, pods);
         self.status().pods = Some(pods::count(self.view, pods, &plan));
         self.status().blocked = pods::blocked(pods, &plan, self.view.now);
         if let Some(at) = pods::told_at(pods, self.view.now) {
@@ -110,25 +115,14 @@ impl Pass<'_> {
         if policy.lifecycle.on_drain_failure != OnDrainFailure::Wait {
             return true;
         }
-        let pending = |s: &&Signal, status: &NodeTerminationStatus| {
-            status
-                .lifecycle_actions
-                .iter()
-                .any(|a| a.signal_id == s.id && !a.state.is_over())
-        };
-        let status = self.decision.status.clone();
-        let last = self
-            .signals
+        let pending = self
+            .decision
+            .status
+            .lifecycle_actions
             .iter()
-            .filter(|s| pending(s, &status))
-            .map(|s| {
-                hooks::deadline(
-                    s,
-                    self.view.hooks.get(&s.id),
-                    &policy.drain,
-                    &policy.lifecycle,
-                )
-            })
+            .filter(|a| !a.state.is_over());
+        let last = pending
+            .filter_map(|a| self.deadline_of_action(a, policy))
             .max();
         match last {
             Some(last) if self.view.now < last => {
@@ -156,12 +150,12 @@ impl Pass<'_> {
         let pending = &self.decision.status.lifecycle_actions;
         let unread: Vec<Effect> = pending
             .iter()
-            .filter(|a| !a.state.is_over() && !self.view.hooks.contains_key(&a.signal_id))
-            .map(|a| Effect::ReadHook {
-                signal_id: a.signal_id.clone(),
-            })
+            .filter(|a| !a.state.is_over())
+            .map(ActionKey::from)
+            .filter(|action| !self.view.hooks.contains_key(action))
+            .map(|action| Effect::ReadHook { action })
             .collect();
-        let any = !unread.is_empty();
+        let any = self.find_hooks() || !unread.is_empty();
         self.decision.effects.extend(unread);
         if any {
             // Nothing else tells that they have been read.

@@ -140,7 +140,7 @@ impl Pass<'_> {
 
     pub(super) fn finish(&mut self, phase: Phase, outcome: Outcome) {
         self.leave_actions();
-        if outcome != Outcome::DrainIncomplete {
+        if !matches!(outcome, Outcome::DrainIncomplete | Outcome::Observed) {
             self.forget_blocked();
         }
         let now = Time(self.view.now);

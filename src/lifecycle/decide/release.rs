@@ -4,6 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::super::effect::{Effect, LifecycleResult};
 use super::super::hooks::Grid;
+use super::super::key::ActionKey;
 use super::super::view::HookTimeout;
 use super::{Pass, later};
 use crate::api::Time;
@@ -29,7 +30,7 @@ impl Pass<'_> {
             let next = self.next_heartbeat(&action, signal, heartbeat);
             if next.is_some_and(|at| at <= self.view.now) {
                 self.decision.effects.push(Effect::Heartbeat {
-                    signal_id: signal.id.clone(),
+                    action: ActionKey::from(&action),
                 });
             } else if let Some(at) = next {
                 self.wake_at(at);
@@ -49,7 +50,7 @@ impl Pass<'_> {
             heartbeat,
             self.view
                 .hooks
-                .get(&signal.id)
+                .get(&ActionKey::from(action))
                 .and_then(HookTimeout::heartbeat),
         );
         let notice = signal.notice_time.0;
@@ -66,14 +67,14 @@ impl Pass<'_> {
     /// Completes every lifecycle action. `true`: nothing is owed to Auto Scaling any more.
     pub(super) fn release(&mut self, policy: &EffectivePolicy) -> bool {
         let failed = self.status().outcome == Some(Outcome::DrainIncomplete);
-        let pending: Vec<String> = self
+        let pending: Vec<ActionKey> = self
             .status()
             .lifecycle_actions
             .iter()
             .filter(|a| !a.state.is_over())
-            .map(|a| a.signal_id.clone())
+            .map(ActionKey::from)
             .collect();
-        if pending.is_empty() {
+        if !self.owes_lookup(policy) && pending.is_empty() {
             return true;
         }
         let result = match (failed, policy.lifecycle.on_drain_failure) {
@@ -94,11 +95,14 @@ impl Pass<'_> {
             self.wake_at(due);
             return false;
         }
-        self.decision.effects.extend(
-            pending
-                .into_iter()
-                .map(|signal_id| Effect::Complete { signal_id, result }),
-        );
+        let recorded: Vec<ActionKey> = pending
+            .into_iter()
+            .filter(|action| self.is_on_record(action))
+            .collect();
+        let complete = |action| Effect::Complete { action, result };
+        self.decision
+            .effects
+            .extend(recorded.into_iter().map(complete));
         false
     }
 

@@ -5,8 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::super::effect::Effect;
 use super::super::say::CORDON_LIFTED;
 use super::super::standing::Work;
-use super::super::view::HookTimeout;
-use super::super::{hooks, limits};
+use super::super::{foresee, found, limits};
 use super::{Action, Pass, later};
 use crate::api::Time;
 use crate::api::condition::{self, Statement};
@@ -89,6 +88,7 @@ impl Pass<'_> {
             return true;
         }
         let now = self.now();
+        foresee::forget(self.status());
         self.status().started_at = Some(now);
         self.tell_deadline(policy);
         false
@@ -117,7 +117,7 @@ impl Pass<'_> {
         let asks = self
             .acting(policy)
             .iter()
-            .any(|s| s.lifecycle_hook.is_some());
+            .any(|s| s.kind == SignalKind::AutoScalingTermination);
         if asks && policy.lifecycle.heartbeat.is_some() && self.read_hooks() {
             return true;
         }
@@ -139,15 +139,13 @@ impl Pass<'_> {
     fn presses_at(&self, policy: &EffectivePolicy) -> Option<Timestamp> {
         let drain = SignedDuration::from_secs(i64::from(policy.drain.timeout_seconds));
         let presses = |s: &Signal| {
-            let hook = self.view.hooks.get(&s.id);
             let end = match (s.kind, &s.deadline) {
                 (SignalKind::RebalanceRecommendation, None) => return Some(Timestamp::MAX),
                 (SignalKind::ScheduledMaintenance, Some(at)) => at.0,
-                (SignalKind::AutoScalingTermination, _)
-                    if policy.lifecycle.heartbeat.is_some()
-                        && matches!(hook, Some(HookTimeout::Known { .. })) =>
-                {
-                    hooks::deadline(s, hook, &policy.drain, &policy.lifecycle)
+                (SignalKind::AutoScalingTermination, _) if policy.lifecycle.heartbeat.is_some() => {
+                    let actions = &self.decision.status.lifecycle_actions;
+                    let (end, guessed) = found::deadline(self.view, actions, s, policy);
+                    (!guessed).then_some(end)?
                 }
                 _ => return None,
             };

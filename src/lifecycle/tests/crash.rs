@@ -4,15 +4,18 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::world::{World, content, hook, node, signal};
+use super::world::{World, content, hook, node, signal, told};
 use crate::api::Time;
 use crate::api::policy::{Action, Heartbeat};
-use crate::api::termination::{EffectivePolicy, Outcome, Phase, SignalKind};
+use crate::api::termination::{AwsAccess, EffectivePolicy, Outcome, Phase, SignalKind};
 use crate::drain::cordon;
 use crate::lifecycle::effect::LifecycleResult;
 
 fn policy(beats: bool) -> EffectivePolicy {
-    let mut policy = EffectivePolicy::default();
+    let mut policy = EffectivePolicy {
+        aws: Some(AwsAccess::default()),
+        ..EffectivePolicy::default()
+    };
     policy.actions.rebalance_recommendation = Action::CordonAndDrain;
     policy.lifecycle.heartbeat = beats.then_some(Heartbeat {
         interval_seconds: 30,
@@ -26,6 +29,9 @@ struct Setup {
     web: usize,
     db: usize,
     hooks: u32,
+    /// Instance metadata tells of the termination too, and so many hooks wait that no other signal names.
+    told: bool,
+    unnamed: usize,
     cause: Option<SignalKind>,
     beats: bool,
     allowed: i32,
@@ -46,12 +52,16 @@ fn cause() -> impl Strategy<Value = Option<SignalKind>> {
 
 fn setup() -> impl Strategy<Value = Setup> {
     let crashes = proptest::collection::btree_map(1..30_usize, 0..7_usize, 0..6);
-    let settings = (0..4_usize, 0..3_usize, 0..3_u32, cause(), any::<bool>());
+    let hooks = (0..3_u32, any::<bool>(), 0..3_usize);
+    let settings = (0..4_usize, 0..3_usize, hooks, cause(), any::<bool>());
     (settings, 0..2_i32, crashes).prop_map(|((web, db, hooks, cause, beats), allowed, crashes)| {
+        let (hooks, told, unnamed) = hooks;
         Setup {
             web,
             db,
             hooks,
+            told,
+            unnamed: if told { unnamed } else { 0 },
             cause,
             beats,
             allowed,
@@ -65,10 +75,22 @@ fn world(setup: &Setup) -> World {
     let cause = setup.cause.map(|kind| signal(kind, 0));
     let signals = cause.into_iter().chain(hooks).collect();
     let mut world = World::new(signals, policy(setup.beats));
+    if setup.told {
+        world.object.spec.signals.push(told());
+    }
+    for number in 0..setup.unnamed {
+        world.wait_in(&format!("hook-{number}"));
+    }
     world.allowed = setup.allowed;
     world.add_pods(setup.web, setup.db);
     world.crashes.clone_from(&setup.crashes);
     world
+}
+
+/// What was completed so far.
+fn completions(world: &World) -> Vec<Vec<LifecycleResult>> {
+    let actions = world.actions.values().chain(world.unnamed.values());
+    actions.map(|a| a.completed.clone()).collect()
 }
 
 fn is_released(world: &World) -> bool {
@@ -84,7 +106,7 @@ proptest! {
         prop_assert!(world.pods.is_empty());
         let name = world.object.metadata.name.clone().unwrap();
         prop_assert!(cordon::is_closed(world.node.as_ref().unwrap(), &name, &policy(false).cordon));
-        for (id, action) in &world.actions {
+        for (id, action) in world.actions.iter().chain(&world.unnamed) {
             prop_assert_eq!(&action.completed, &vec![LifecycleResult::Continue], "{}", id);
         }
         prop_assert!(world.told.values().all(|times| *times == 1), "{:?}", world.told);
@@ -103,16 +125,14 @@ proptest! {
     fn a_cancel_at_any_time_leaves_the_node_as_it_was_and_the_hooks_alone(setup in setup(), second in 0..60_i64) {
         let mut world = world(&setup);
         world.run(second, is_released);
-        let (told, actions) = (world.told.clone(), world.actions.clone());
+        let (told, actions) = (world.told.clone(), completions(&world));
         world.object.spec.cancel = true;
         world.change();
         prop_assert!(world.run(60, |w| w.phase() == Some(Phase::Canceled)), "{:?}", world.status());
         world.run_for(200);
         prop_assert_eq!(content(world.node.as_ref()), content(Some(&node())));
         prop_assert_eq!(told, world.told.clone(), "somebody was told to end after the cancel");
-        for (id, action) in &world.actions {
-            prop_assert_eq!(&action.completed, &actions[id].completed);
-        }
+        prop_assert_eq!(actions, completions(&world));
         prop_assert!(world.status().lifecycle_actions.iter().all(|a| a.state.is_over()));
     }
 
@@ -120,14 +140,12 @@ proptest! {
     fn a_deletion_at_any_time_undoes_likewise_and_then_lets_the_object_go(setup in setup(), second in 0..60_i64) {
         let mut world = world(&setup);
         world.run(second, is_released);
-        let actions = world.actions.clone();
+        let actions = completions(&world);
         world.object.metadata.deletion_timestamp = Some(Time(super::world::at(world.now)));
         world.change();
         world.run_for(60);
         prop_assert_eq!(content(world.node.as_ref()), content(Some(&node())));
         prop_assert!(world.object.metadata.finalizers.iter().all(Vec::is_empty));
-        for (id, action) in &world.actions {
-            prop_assert_eq!(&action.completed, &actions[id].completed);
-        }
+        prop_assert_eq!(actions, completions(&world));
     }
 }

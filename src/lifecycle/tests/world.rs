@@ -21,7 +21,9 @@ use crate::drain::select::tests::pod;
 use crate::drain::{Node, Pod, Queue};
 use crate::lifecycle::effect::LifecycleResult;
 use crate::lifecycle::view::Pods;
-use crate::lifecycle::{Decision, Effect, HookTimeout, Machine, View, decide, settle};
+use crate::lifecycle::{
+    ActionKey, Decision, Effect, HookTimeout, Lookup, Machine, Outcome, View, decide, settle,
+};
 
 /// When the notice comes.
 pub(super) const NOTICE: i64 = 10_000;
@@ -50,6 +52,14 @@ pub(super) fn hook(number: u32) -> Signal {
     signal(SignalKind::AutoScalingTermination, number)
 }
 
+/// What instance metadata tells of a lifecycle action: no group, no hook, no token.
+pub(super) fn told() -> Signal {
+    Signal {
+        lifecycle_hook: None,
+        ..signal(SignalKind::AutoScalingTermination, 99)
+    }
+}
+
 /// A lifecycle action as Auto Scaling keeps it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Action {
@@ -66,13 +76,18 @@ struct Memory {
     status: Option<NodeTerminationStatus>,
     seen: BTreeSet<String>,
     gone_before: Option<u32>,
-    hooks: BTreeMap<String, HookTimeout>,
+    hooks: BTreeMap<ActionKey, HookTimeout>,
+    lookups: BTreeMap<String, Lookup>,
     queue: Queue,
     /// Since when the node's pods are watched.
     view: Option<i64>,
     wake: Option<Timestamp>,
 }
 
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "what a test switches in its world"
+)]
 pub(super) struct World {
     pub now: i64,
     pub object: NodeTermination,
@@ -80,6 +95,10 @@ pub(super) struct World {
     pub pods: Vec<Pod>,
     pub policy: Option<EffectivePolicy>,
     pub actions: BTreeMap<String, Action>,
+    /// The actions of hooks that no signal names, by hook.
+    pub unnamed: BTreeMap<String, Action>,
+    /// What is said instead of them when they are looked up.
+    pub lookup: Option<Lookup>,
     /// What hooks say when asked.
     pub timeout: HookTimeout,
     /// Pods that run elsewhere in place of those that have gone, by name.
@@ -94,6 +113,8 @@ pub(super) struct World {
     /// Evictions that the budget of `app=db` allows.
     pub allowed: i32,
     pub arrived: i64,
+    /// No list of the node's pods ever comes.
+    pub unlisted: bool,
     /// Another incident of the node drains it.
     pub follows: bool,
     /// The policy's limit has room.
@@ -101,7 +122,8 @@ pub(super) struct World {
     /// Something that is watched has changed.
     pub dirty: bool,
     /// Hooks' time-outs as the running pass has found them.
-    known_hooks: BTreeMap<String, HookTimeout>,
+    known_hooks: BTreeMap<ActionKey, HookTimeout>,
+    known_lookups: BTreeMap<String, Lookup>,
     memory: Memory,
     passes: usize,
 }
@@ -125,6 +147,8 @@ impl World {
             pods: Vec::new(),
             policy: Some(policy),
             actions: BTreeMap::new(),
+            unnamed: BTreeMap::new(),
+            lookup: None,
             timeout: HookTimeout::Known {
                 heartbeat: SignedDuration::from_secs(300),
                 global: SignedDuration::from_secs(30_000),
@@ -136,10 +160,12 @@ impl World {
             crashes: BTreeMap::new(),
             allowed: 1,
             arrived: 0,
+            unlisted: false,
             follows: false,
             turn_comes: true,
             dirty: true,
             known_hooks: BTreeMap::new(),
+            known_lookups: BTreeMap::new(),
             memory: Memory::default(),
             passes: 0,
         };
@@ -159,6 +185,15 @@ impl World {
     pub(super) fn change(&mut self) {
         self.object.metadata.generation = self.object.metadata.generation.map(|g| g + 1);
         self.dirty = true;
+    }
+
+    /// The group has this hook too, and the instance waits in it.
+    pub(super) fn wait_in(&mut self, hook: &str) {
+        let action = Action {
+            active: true,
+            ..Action::default()
+        };
+        self.unnamed.insert(hook.to_owned(), action);
     }
 
     fn expect_actions(&mut self) {
@@ -280,6 +315,7 @@ impl World {
         let dies_after = self.crashes.remove(&self.passes);
         self.memory.wake = None;
         self.known_hooks.clone_from(&self.memory.hooks);
+        self.known_lookups.clone_from(&self.memory.lookups);
         let was_open = !self.phase().is_some_and(Phase::is_finished);
         let decision = self.look(decide);
         let finishes = was_open && decision.status.phase.is_some_and(Phase::is_finished);
@@ -302,6 +338,14 @@ impl World {
         }
         let mut status = decision.status.clone();
         self.look(|view| settle(view, &mut status, &outcomes));
+        if outcomes.iter().any(Outcome::leads_on) {
+            self.memory.status = Some(status);
+            self.dirty = true;
+            if dies_after.is_some() {
+                self.crash();
+            }
+            return decision;
+        }
         self.report(status);
         self.memory.wake = [decision.wake, self.call_again()]
             .into_iter()
@@ -338,12 +382,16 @@ impl World {
         let gone_before = *self.memory.gone_before.get_or_insert(stored);
         let uid = self.object.node_uid().unwrap_or_default();
         let (work, forced) = (self.memory.queue.work(uid), self.memory.queue.forced(uid));
+        let stored = self.object.status.iter().flat_map(|s| &s.lifecycle_actions);
+        let recorded = stored.map(ActionKey::from).collect();
         see(&View {
             now: at(self.now),
             object: &object,
             machine: Machine::of(&object, self.node.as_ref()),
             policy: self.policy.as_ref(),
             hooks: &self.known_hooks,
+            lookups: &self.known_lookups,
+            recorded: &recorded,
             pods: self.memory.view.map(|opened| Pods {
                 pods: &self.pods,
                 quiet_for: SignedDuration::from_secs(self.now - opened.max(self.arrived)),

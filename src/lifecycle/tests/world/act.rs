@@ -2,13 +2,15 @@
 
 use kube::ResourceExt;
 
-use super::{NOTICE, World, at};
+use super::{Action, NOTICE, World, at};
 use crate::api::termination::FINALIZER;
 use crate::drain::cordon::tests::apply;
 use crate::drain::pod::Deletion;
+use crate::drain::preview::preview;
 use crate::drain::{Answer, Order, Verb};
 use crate::lifecycle::effect::LifecycleResult;
-use crate::lifecycle::{Effect, Outcome};
+use crate::lifecycle::found::FoundHook;
+use crate::lifecycle::{ActionKey, Effect, Lookup, Outcome};
 
 impl World {
     pub(super) fn carry_out(&mut self, effect: &Effect) -> Option<Outcome> {
@@ -26,6 +28,7 @@ impl World {
             Effect::Open { patch } => self.patch(patch),
             Effect::AddFinalizer => self.object.finalizers_mut().push(FINALIZER.into()),
             Effect::RemoveFinalizer => self.object.finalizers_mut().retain(|f| f != FINALIZER),
+            Effect::OpenView { .. } if self.unlisted => {}
             Effect::OpenView { .. } => {
                 self.dirty |= self.memory.view.is_none();
                 self.memory.view.get_or_insert(self.now);
@@ -37,15 +40,24 @@ impl World {
                     .queue
                     .offer(&uid, plan.candidates.clone(), at(self.now));
             }
+            Effect::Preview(plan) => {
+                let held = self.memory.queue.would_hold(&plan.candidates, at(self.now));
+                let preview = preview(plan, held, at(self.now));
+                return Some(Outcome::Previewed(preview));
+            }
             Effect::Withdraw => self.memory.queue.withdraw(&uid),
-            Effect::ReadHook { signal_id } => {
+            Effect::ReadHook { action } => {
                 self.memory
                     .hooks
-                    .insert(signal_id.clone(), self.timeout.clone());
+                    .insert(action.clone(), self.timeout.clone());
             }
-            Effect::Heartbeat { signal_id } => return Some(self.beat(signal_id)),
-            Effect::Complete { signal_id, result } => {
-                return Some(self.complete(signal_id, *result));
+            Effect::FindHooks { signal_id, .. } => {
+                let found = self.find();
+                self.memory.lookups.insert(signal_id.clone(), found);
+            }
+            Effect::Heartbeat { action } => return Some(self.beat(action)),
+            Effect::Complete { action, result } => {
+                return Some(self.complete(action, *result));
             }
         }
         None
@@ -59,28 +71,54 @@ impl World {
         self.dirty = true;
     }
 
-    fn beat(&mut self, signal_id: &str) -> Outcome {
-        let signal_id = signal_id.to_owned();
-        let action = self.actions.get_mut(&signal_id).unwrap();
-        if !action.active {
-            return Outcome::NoSuchAction { signal_id };
-        }
-        action.beats.push(self.now - NOTICE);
-        Outcome::Beat { signal_id }
+    fn action_of(&mut self, key: &ActionKey) -> &mut Action {
+        let named = self.actions.get_mut(&key.signal_id);
+        named.unwrap_or_else(|| self.unnamed.get_mut(&key.hook_name).unwrap())
     }
 
-    fn complete(&mut self, signal_id: &str, result: LifecycleResult) -> Outcome {
-        let signal_id = signal_id.to_owned();
-        let action = self.actions.get_mut(&signal_id).unwrap();
-        if action.denied {
+    /// What Auto Scaling tells of the hooks that the instance waits in.
+    fn find(&self) -> Lookup {
+        let found = |hook: &String| FoundHook {
+            group: "workers".into(),
+            hook: hook.clone(),
+            timeout: self.timeout.clone(),
+        };
+        let waits = self.unnamed.values().any(|a| a.active);
+        let hooks = self.unnamed.keys().map(found).collect();
+        self.lookup.clone().unwrap_or(if waits {
+            Lookup::Waiting(hooks)
+        } else {
+            Lookup::Nothing("the instance is Terminating:Proceed".into())
+        })
+    }
+
+    fn beat(&mut self, key: &ActionKey) -> Outcome {
+        let (now, action) = (self.now, key.clone());
+        let kept = self.action_of(key);
+        if !kept.active {
+            return Outcome::NoSuchAction { action };
+        }
+        kept.beats.push(now - NOTICE);
+        Outcome::Beat { action }
+    }
+
+    fn complete(&mut self, key: &ActionKey, result: LifecycleResult) -> Outcome {
+        let action = key.clone();
+        let shown = self.object.status.iter().flat_map(|s| &s.lifecycle_actions);
+        assert!(
+            self.actions.contains_key(&key.signal_id) || shown.clone().any(|a| key.is_of(a)),
+            "{key:?} is completed and not on record"
+        );
+        let kept = self.action_of(key);
+        if kept.denied {
             let message = "denied".into();
-            return Outcome::CallFailed { signal_id, message };
+            return Outcome::CallFailed { action, message };
         }
-        if !std::mem::take(&mut action.active) {
-            return Outcome::NoSuchAction { signal_id };
+        if !std::mem::take(&mut kept.active) {
+            return Outcome::NoSuchAction { action };
         }
-        action.completed.push(result);
-        Outcome::Completed { signal_id, result }
+        kept.completed.push(result);
+        Outcome::Completed { action, result }
     }
 
     /// The API server answers what the queue sends.
