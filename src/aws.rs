@@ -1,4 +1,4 @@
-//! Effects on AWS in our own words: queues of notices and lifecycle hooks of Auto Scaling groups.
+//! Effects on AWS in our own words: queues of notices, lifecycle hooks of Auto Scaling groups, tags of instances.
 //!
 //! An error of the SDK becomes a [`Reason`] of ours here and nowhere else. Nothing here retries: whoever calls knows how
 //! long a call is still worth it, backs off, and sees every single call in the metrics.
@@ -6,12 +6,14 @@
 mod accounts;
 mod call;
 mod error;
+mod instances;
 mod lifecycle;
 mod metrics;
 mod queue;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use aws_sdk_sqs::config::SharedHttpClient;
@@ -21,6 +23,7 @@ use tokio::sync::{Mutex, Semaphore};
 use accounts::{Accounts, Clients};
 
 pub use error::{Error, Operation, Reason};
+pub use instances::Instances;
 pub use lifecycle::{Hook, Instance, Lifecycle, LifecycleAction, LifecycleResult};
 pub use metrics::Metrics;
 pub use queue::{Message, Queue, ReceiptHandle};
@@ -86,6 +89,12 @@ impl Aws {
         let clients = self.clients(account).await;
         let permits = Arc::clone(&self.shared.auto_scaling);
         Lifecycle::new(clients.auto_scaling, permits, self.shared.metrics.clone())
+    }
+
+    /// The instances of `account` that carry a tag with one of these keys. Sends nothing.
+    pub async fn instances(&self, account: &Account, tag_keys: BTreeSet<String>) -> Instances {
+        let clients = self.clients(account).await;
+        Instances::new(clients.ec2(), tag_keys, self.shared.metrics.clone())
     }
 
     async fn clients(&self, account: &Account) -> Clients {

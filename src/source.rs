@@ -4,10 +4,15 @@
 //! receive ─► parse (event) ─► resolve the node ─► record (one apply) ─► delete, in batches
 //! ```
 //!
+//! An instance that launches is no interruption: its message is held until its Node is Ready, and no record is made.
 //! A message is deleted only with the proof that its signal is in etcd, or that there is nothing to record.
 
+mod launch;
+mod managed;
+mod message;
 pub mod metrics;
 pub mod record;
+pub mod settings;
 pub mod sqs;
 pub mod supervisor;
 

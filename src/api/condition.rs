@@ -11,6 +11,9 @@ pub const RECONCILING: &str = "Reconciling";
 /// Work can not go on without somebody's help (kstatus: Failed).
 pub const STALLED: &str = "Stalled";
 
+/// A policy that only observes takes messages from its queue: nobody else gets them.
+pub const OBSERVE_CONSUMES_MESSAGES: &str = "ObserveConsumesMessages";
+
 /// The longest message that the API server takes (`metav1.Condition`), in bytes.
 const MESSAGE_MAX: usize = 32_768;
 

@@ -37,6 +37,11 @@ impl Clients {
             config,
         }
     }
+
+    /// Made only for those who ask: few do.
+    pub(super) fn ec2(&self) -> aws_sdk_ec2::Client {
+        aws_sdk_ec2::Client::new(&self.config)
+    }
 }
 
 /// The accounts used last, the latest at the back.

@@ -53,6 +53,8 @@ pub enum Operation {
     CompleteLifecycleAction,
     /// Auto Scaling: read the hooks of a group.
     DescribeLifecycleHooks,
+    /// EC2: read the tags of instances.
+    DescribeInstances,
     /// Auto Scaling: read the group and the state of an instance.
     DescribeAutoScalingInstances,
 }
@@ -68,6 +70,7 @@ impl Operation {
             Self::RecordLifecycleActionHeartbeat => "RecordLifecycleActionHeartbeat",
             Self::CompleteLifecycleAction => "CompleteLifecycleAction",
             Self::DescribeLifecycleHooks => "DescribeLifecycleHooks",
+            Self::DescribeInstances => "DescribeInstances",
             Self::DescribeAutoScalingInstances => "DescribeAutoScalingInstances",
         }
     }

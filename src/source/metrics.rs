@@ -3,6 +3,7 @@
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use crate::api::termination::SignalKind;
@@ -12,6 +13,8 @@ use crate::api::termination::SignalKind;
 pub struct Metrics {
     signals: Family<SignalLabels, Counter>,
     discarded: Family<DiscardLabels, Counter>,
+    launches: Family<LaunchLabels, Counter>,
+    launches_held: Gauge,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -23,6 +26,11 @@ struct SignalLabels {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct DiscardLabels {
     reason: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct LaunchLabels {
+    outcome: &'static str,
 }
 
 impl Metrics {
@@ -40,6 +48,16 @@ impl Metrics {
             "Messages deleted without a record, by reason",
             metrics.discarded.clone(),
         );
+        registry.register(
+            "launches",
+            "Launches whose messages were leased, and what became of each",
+            metrics.launches.clone(),
+        );
+        registry.register(
+            "launches_held",
+            "Launches whose messages are leased until their Nodes are Ready",
+            metrics.launches_held.clone(),
+        );
         metrics
     }
 
@@ -56,5 +74,13 @@ impl Metrics {
         self.discarded
             .get_or_create(&DiscardLabels { reason })
             .inc();
+    }
+
+    pub(super) fn launch(&self, outcome: &'static str) {
+        self.launches.get_or_create(&LaunchLabels { outcome }).inc();
+    }
+
+    pub(super) fn launches_held(&self, more: i64) {
+        self.launches_held.inc_by(more);
     }
 }

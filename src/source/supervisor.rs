@@ -9,8 +9,9 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::record::Recorder;
+use super::settings::Settings;
 use super::sqs::Monitor;
-use crate::api::policy::{SourceState, SqsSource, TerminationPolicy, UnknownInstances};
+use crate::api::policy::{SourceState, SqsSource, TerminationPolicy};
 use crate::aws::{Account, Aws};
 use crate::telemetry::Health;
 
@@ -39,61 +40,24 @@ impl QueueKey {
     }
 }
 
-/// How a queue is read. Where policies that share one differ, the most careful setting holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// Long polls side by side: the most that any asks for.
-    pub receivers: u32,
-    /// The shortest that any asks for.
-    pub visibility_timeout_seconds: u32,
-    /// Delete only if all say so.
-    pub unknown_instances: UnknownInstances,
-}
-
-impl Settings {
-    fn of(source: &SqsSource) -> Self {
-        Self {
-            receivers: source.receivers,
-            visibility_timeout_seconds: source.visibility_timeout_seconds,
-            unknown_instances: source.unknown_instances,
-        }
-    }
-
-    fn join(self, other: Self) -> Self {
-        let leave = self.unknown_instances == UnknownInstances::Leave
-            || other.unknown_instances == UnknownInstances::Leave;
-        Self {
-            receivers: self.receivers.max(other.receivers),
-            visibility_timeout_seconds: self
-                .visibility_timeout_seconds
-                .min(other.visibility_timeout_seconds),
-            unknown_instances: if leave {
-                UnknownInstances::Leave
-            } else {
-                UnknownInstances::Delete
-            },
-        }
-    }
-}
-
 /// The queues that these policies ask for.
 pub fn wanted<'a>(
     policies: impl IntoIterator<Item = &'a TerminationPolicy>,
 ) -> HashMap<QueueKey, Settings> {
     let mut wanted: HashMap<QueueKey, Settings> = HashMap::new();
-    for source in policies
-        .into_iter()
-        .flat_map(|p| &p.spec.sources)
-        .filter_map(|s| s.sqs.as_ref())
-    {
+    let sources = policies.into_iter().flat_map(|p| {
+        let queues = p.spec.sources.iter().filter_map(|s| s.sqs.as_ref());
+        queues.map(|queue| (p.spec.mode, queue))
+    });
+    for (mode, source) in sources {
         let Some(key) = QueueKey::of(source) else {
             continue;
         };
-        let settings = Settings::of(source);
-        wanted
-            .entry(key)
-            .and_modify(|s| *s = s.join(settings))
-            .or_insert(settings);
+        let mut settings = Settings::of(source, mode);
+        if let Some(others) = wanted.remove(&key) {
+            settings = others.join(settings);
+        }
+        wanted.insert(key, settings);
     }
     wanted
 }
@@ -164,7 +128,7 @@ impl Supervisor {
         });
         for (key, settings) in wanted {
             if !running.contains_key(key) {
-                running.insert(key.clone(), self.start(key.clone(), *settings));
+                running.insert(key.clone(), self.start(key.clone(), settings.clone()));
             }
         }
     }
@@ -202,11 +166,12 @@ impl Supervisor {
         let stop = CancellationToken::new();
         let monitor = Monitor {
             key,
-            settings,
+            settings: settings.clone(),
             aws: self.aws.clone(),
             recorder: self.recorder.clone(),
             state: sender,
             health: self.health.clone(),
+            troubled: Mutex::default(),
         };
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         while tasks.try_join_next().is_some() {}
@@ -231,8 +196,7 @@ async fn forward(mut state: watch::Receiver<MonitorState>, changes: broadcast::S
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::policy::LaunchHooks;
-    use crate::api::policy::{Source, TerminationPolicySpec};
+    use crate::api::policy::{LaunchHooks, Source, TerminationPolicySpec, UnknownInstances};
 
     fn policy(sources: Vec<SqsSource>) -> TerminationPolicy {
         let sources = sources
@@ -271,16 +235,12 @@ mod tests {
     }
 
     #[test]
-    fn policies_that_share_a_queue_share_one_monitor_with_the_most_careful_settings() {
+    fn policies_that_share_a_queue_share_one_monitor() {
         let one = policy(vec![source(1, 30, UnknownInstances::Delete)]);
         let other = policy(vec![source(4, 15, UnknownInstances::Leave)]);
-        let wanted = wanted([&one, &other]);
-        let settings = Settings {
-            receivers: 4,
-            visibility_timeout_seconds: 15,
-            unknown_instances: UnknownInstances::Leave,
-        };
-        assert_eq!(wanted.into_values().collect::<Vec<_>>(), [settings]);
+        let wanted: Vec<Settings> = wanted([&one, &other]).into_values().collect();
+        assert_eq!(wanted.len(), 1);
+        assert_eq!(wanted[0].receivers, 4);
     }
 
     #[test]

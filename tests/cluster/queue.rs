@@ -24,7 +24,8 @@ fn foreign_instance() -> String {
     format!("i-{}", &digits[digits.len() - 17..])
 }
 
-fn source(corner: &Corner, settings: &Value) -> Value {
+/// Settings of a policy whose queue has these, beside a short visibility time-out.
+pub fn source(corner: &Corner, settings: &Value) -> Value {
     let mut sqs =
         json!({"queueURL": corner.queue.url(), "region": REGION, "visibilityTimeoutSeconds": 5});
     sqs.as_object_mut()

@@ -6,5 +6,6 @@ mod api_server;
 mod aws;
 mod handover;
 mod killed;
+mod launch;
 mod stage;
 mod start;

@@ -4,9 +4,11 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::Context;
-use crate::api::condition::{self, READY, RECONCILING, STALLED, Statement};
+use crate::api::condition::{
+    self, OBSERVE_CONSUMES_MESSAGES, READY, RECONCILING, STALLED, Statement,
+};
 use crate::api::policy::{
-    Source, SourceState, SourceStatus, TerminationPolicy, TerminationPolicyStatus,
+    Mode, Source, SourceState, SourceStatus, TerminationPolicy, TerminationPolicyStatus,
 };
 use crate::api::termination::Phase;
 use crate::api::{Time, bounded};
@@ -46,7 +48,30 @@ pub(super) fn of(policy: &TerminationPolicy, context: &Context) -> TerminationPo
         sources,
     };
     state(&mut status, now);
+    observe_consumes_messages(policy, &mut status, now);
     status
+}
+
+/// To record what it hears, a policy that only observes must take the messages, and nobody else gets them then.
+fn observe_consumes_messages(
+    policy: &TerminationPolicy,
+    status: &mut TerminationPolicyStatus,
+    now: Timestamp,
+) {
+    let queues = policy.spec.sources.iter().filter(|s| s.sqs.is_some());
+    let names: Vec<&str> = queues.map(|s| s.name.as_str()).collect();
+    if policy.spec.mode != Mode::Observe || names.is_empty() {
+        condition::remove(&mut status.conditions, OBSERVE_CONSUMES_MESSAGES);
+        return;
+    }
+    let message = format!(
+        "mode Observe acknowledges what it has recorded, but for launches: the queue of {} must be read by nobody who is \
+         to act on its messages",
+        names.join(", ")
+    );
+    let statement = Statement::new(OBSERVE_CONSUMES_MESSAGES, true, "ModeObserve", message);
+    let generation = status.observed_generation;
+    condition::set(&mut status.conditions, statement, generation, now);
 }
 
 /// Whether anything but a time differs.

@@ -19,7 +19,7 @@ use kube::{
 use serde::{Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 
-pub use nodes::{TestNode, delete_node, make_nodes};
+pub use nodes::{TestNode, delete_node, get_ready, instance_id, join_node, make_nodes};
 pub use pods::{PodOptions, await_pods_gone, make_pods};
 pub use watch::{await_count, await_object};
 pub use workloads::{Budget, make_deployment, make_pdb, make_priority_class};

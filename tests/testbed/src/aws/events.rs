@@ -3,6 +3,8 @@
 //! Sources: Amazon EC2 User Guide, "Spot Instance interruption notices"; Amazon EC2 Auto Scaling User Guide,
 //! "`EventBridge` event reference".
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -34,6 +36,52 @@ pub fn launch_lifecycle(action: &LifecycleAction, time: Timestamp) -> String {
     let (origin, destination) = ("EC2", "AutoScalingGroup");
     let transition = "autoscaling:EC2_INSTANCE_LAUNCHING";
     lifecycle(kind, action, transition, (origin, destination), time)
+}
+
+/// What Auto Scaling sends to a queue by itself, without `EventBridge`, when an action starts. It names no region.
+#[must_use]
+pub fn direct_notification(action: &LifecycleAction, transition: &str, time: Timestamp) -> String {
+    json!({
+        "Origin": "AutoScalingGroup",
+        "Destination": "EC2",
+        "AccountId": ACCOUNT,
+        "RequestId": Uuid::new_v4().to_string(),
+        "Service": "AWS Auto Scaling",
+        "Time": time.to_string(),
+        "AutoScalingGroupName": action.group,
+        "LifecycleHookName": action.hook,
+        "LifecycleActionToken": action.token,
+        "EC2InstanceId": action.instance_id,
+        "LifecycleTransition": transition,
+    })
+    .to_string()
+}
+
+/// An `AWS Health Event`: a reboot of these instances is scheduled for then.
+#[must_use]
+pub fn scheduled_reboot(instance_ids: &[&str], start: Timestamp, time: Timestamp) -> String {
+    let code = "AWS_EC2_INSTANCE_REBOOT_MAINTENANCE_SCHEDULED";
+    let date = |time: Timestamp| time.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+    let entity = |id: &&str| json!({ "entityValue": id, "status": "PENDING", "tags": {} });
+    let detail = json!({
+        "eventArn": format!("arn:aws:health:{REGION}::event/EC2/{code}/{code}_{}", Uuid::new_v4()),
+        "service": "EC2",
+        "eventTypeCode": code,
+        "eventTypeCategory": "scheduledChange",
+        "eventScopeCode": "ACCOUNT_SPECIFIC",
+        "communicationId": Uuid::new_v4().to_string(),
+        "startTime": date(start),
+        "endTime": date(start + Duration::from_hours(2)),
+        "lastUpdatedTime": date(time),
+        "statusCode": "upcoming",
+        "eventRegion": REGION,
+        "affectedEntities": instance_ids.iter().map(entity).collect::<Vec<_>>(),
+        "affectedAccount": ACCOUNT,
+        "page": "1",
+        "totalPages": "1",
+    });
+    let resource = instance_ids.first().copied().unwrap_or_default();
+    envelope("AWS Health Event", "aws.health", time, resource, &detail)
 }
 
 fn lifecycle(

@@ -89,6 +89,8 @@ pub struct Fault {
     pub queue: Option<String>,
     /// Only calls about the Auto Scaling group of this name; `None` for all calls.
     pub group: Option<String>,
+    /// Only calls about instances with a tag of this key; `None` for all calls.
+    pub tag: Option<String>,
     /// What goes wrong.
     pub kind: FaultKind,
     /// How many calls it strikes; `None` for all, until its guard is dropped.
@@ -103,6 +105,7 @@ impl Fault {
             operation: operation.into(),
             queue: None,
             group: None,
+            tag: None,
             kind,
             times: None,
         }
@@ -126,6 +129,13 @@ impl Fault {
     #[must_use]
     pub fn on_group(mut self, name: &str) -> Self {
         self.group = Some(name.into());
+        self
+    }
+
+    /// Limits it to calls about instances with a tag of this key.
+    #[must_use]
+    pub fn on_tag(mut self, key: &str) -> Self {
+        self.tag = Some(key.into());
         self
     }
 }
@@ -170,6 +180,7 @@ impl Faults {
                     .group
                     .as_ref()
                     .is_none_or(|group| asked.params["AutoScalingGroupName"] == group.as_str())
+                && fault.tag.as_ref().is_none_or(|key| asked.concerns_tag(key))
                 && fault.times.is_none_or(|times| *struck < times);
             here.then(|| {
                 *struck += 1;

@@ -72,6 +72,15 @@ impl Asked {
     }
 }
 
+impl Asked {
+    /// Whether one of the request's filters has this value.
+    pub fn concerns_tag(&self, key: &str) -> bool {
+        let params = self.params.as_object().into_iter().flatten();
+        let mut filters = params.filter(|(name, _)| name.starts_with("Filter."));
+        filters.any(|(_, value)| value == key)
+    }
+}
+
 /// Reads the JSON form when there is a target header, else the Query form.
 pub(super) fn read(method: &Method, headers: &HeaderMap, body: &Bytes) -> Asked {
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());

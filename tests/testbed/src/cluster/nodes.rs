@@ -9,12 +9,15 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Client, ResourceExt,
-    api::{DeleteParams, ObjectMeta},
+    api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams},
     runtime::watcher,
 };
 use uuid::Uuid;
 
 use super::{BATCH, await_count, await_object, create_all, unique};
+
+/// The annotation of a node that is not Ready yet; the kubelets' configuration reads it.
+const NOT_READY: &str = "testbed.example.com/not-ready";
 
 /// Where all simulated instances are.
 const ZONE: &str = "eu-west-1a";
@@ -45,6 +48,32 @@ pub async fn make_nodes(
     let selector = watcher::Config::default().labels(&format!("{BATCH}={batch}"));
     await_count(api, selector, count, usable).await?;
     nodes.iter().map(describe).collect()
+}
+
+/// Creates the node of an instance that has just launched. It is not Ready before [`get_ready`].
+pub async fn join_node(
+    client: &Client,
+    name: &str,
+    instance_id: &str,
+    labels: &BTreeMap<String, String>,
+) -> anyhow::Result<TestNode> {
+    let mut joining = node(name, name, labels);
+    joining.metadata.annotations = Some(super::map(&[(NOT_READY, "true")]));
+    if let Some(spec) = &mut joining.spec {
+        spec.provider_id = Some(format!("aws:///{ZONE}/{instance_id}"));
+    }
+    let api = Api::<Node>::all(client.clone());
+    describe(&api.create(&PostParams::default(), &joining).await?)
+}
+
+/// Lets a node become Ready that has joined.
+pub async fn get_ready(client: &Client, name: &str) -> anyhow::Result<()> {
+    let api = Api::<Node>::all(client.clone());
+    let ready = serde_json::json!({"metadata": {"annotations": {NOT_READY: null}}});
+    api.patch(name, &PatchParams::default(), &Patch::Merge(ready))
+        .await?;
+    await_object(api, name, |node| node.is_some_and(is_ready)).await?;
+    Ok(())
 }
 
 /// Deletes a node and waits until it is gone. Its pods stay until the garbage collector of pods
@@ -88,27 +117,31 @@ fn node(name: &str, batch: &str, labels: &BTreeMap<String, String>) -> Node {
     }
 }
 
-/// As EC2 writes them: `i-` and 17 hexadecimal digits.
-fn instance_id() -> String {
+/// An instance's ID as EC2 writes it: `i-` and 17 hexadecimal digits.
+#[must_use]
+pub fn instance_id() -> String {
     let mut digits = Uuid::new_v4().simple().to_string();
     digits.truncate(17);
     format!("i-{digits}")
 }
 
-/// Ready, and without the taint a new node has until kube-controller-manager sees that it is.
-fn usable(node: &Node) -> bool {
+fn is_ready(node: &Node) -> bool {
     let conditions = node
         .status
         .iter()
         .flat_map(|status| status.conditions.iter().flatten());
-    let ready = conditions
+    conditions
         .into_iter()
-        .any(|it| it.type_ == "Ready" && it.status == "True");
+        .any(|it| it.type_ == "Ready" && it.status == "True")
+}
+
+/// Ready, and without the taint a new node has until kube-controller-manager sees that it is.
+fn usable(node: &Node) -> bool {
     let mut taints = node
         .spec
         .iter()
         .flat_map(|spec| spec.taints.iter().flatten());
-    ready && !taints.any(|taint| taint.key == "node.kubernetes.io/not-ready")
+    is_ready(node) && !taints.any(|taint| taint.key == "node.kubernetes.io/not-ready")
 }
 
 fn describe(node: &Node) -> anyhow::Result<TestNode> {

@@ -1,7 +1,8 @@
 //! Tags of instances through the EC2 SDK.
 
 use anyhow::ensure;
-use aws_sdk_ec2::types::Filter;
+use aws_sdk_ec2::operation::describe_instances::DescribeInstancesOutput;
+use aws_sdk_ec2::types::{Filter, Reservation};
 use testbed::aws::{Aws, Fault, FaultKind};
 
 use super::{INSTANCE, client, refusal};
@@ -44,8 +45,8 @@ async fn instances_are_found_by_id_and_by_the_keys_of_their_tags_page_by_page() 
                 .into_paginator()
                 .send();
             let pages = pages.try_collect().await?;
-            let reservations = pages.iter().flat_map(|p| p.reservations());
-            let instances: Vec<_> = reservations.flat_map(|r| r.instances()).collect();
+            let reservations = pages.iter().flat_map(DescribeInstancesOutput::reservations);
+            let instances: Vec<_> = reservations.flat_map(Reservation::instances).collect();
             ensure!(instances.len() == found, "{key} {page}: {instances:?}");
             ensure!(instances.iter().all(|i| !i.tags().is_empty()));
         }

@@ -1,0 +1,208 @@
+//! What becomes of one message: deleted with proofs, given back, or left.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::launch::Launches;
+use super::managed::{Managed, Management};
+use super::record::{Settled, Verdict};
+use super::sqs::{BACK_OFF_LAST, Monitor};
+use crate::api::policy::UnknownInstances;
+use crate::api::termination::LifecycleHook;
+use crate::aws::Message;
+use crate::cluster::nodes::Resolution;
+use crate::event::{Heard, Launch, Malformed, Parsed};
+
+/// A malformed message is left to a dead-letter queue this many times; then it is deleted.
+const MALFORMED_RECEIVES: u32 = 5;
+/// A message about an unknown instance that carries no deadline is kept this long.
+const UNKNOWN_KEPT: SignedDuration = SignedDuration::from_mins(15);
+
+/// What becomes of one message.
+pub(super) enum Disposition {
+    /// Delete it: for every signal that it may carry there is a proof that nothing is lost.
+    Delete(Vec<Settled>),
+    /// Give it back after this.
+    Release(Duration),
+    /// Leave it hidden until its visibility time-out.
+    Leave,
+}
+
+impl Monitor {
+    pub(super) async fn handle(
+        &self,
+        message: &Message,
+        parsed: Result<Parsed, Malformed>,
+        managed: &Managed,
+        launches: &Launches,
+    ) -> Disposition {
+        match parsed {
+            Ok(Parsed::Signals(heard)) => self.record_all(message, heard, managed).await,
+            Ok(Parsed::Launch(launch)) => self.launch(message, launch, managed, launches),
+            Ok(Parsed::Discarded(why)) => Disposition::Delete(vec![Settled::Nothing(why.as_str())]),
+            Err(malformed) => {
+                let last = message.receive_count >= MALFORMED_RECEIVES;
+                tracing::warn!(queue = self.key.url, message = message.id, reason = malformed.reason(), error = %malformed, receives = message.receive_count, deleted = last, "malformed message");
+                if last {
+                    Disposition::Delete(vec![Settled::Nothing("Malformed")])
+                } else {
+                    Disposition::Leave
+                }
+            }
+        }
+    }
+
+    /// A message goes when every signal in it is settled.
+    async fn record_all(
+        &self,
+        message: &Message,
+        heard: Vec<Heard>,
+        managed: &Managed,
+    ) -> Disposition {
+        let (mut proofs, mut again) = (Vec::new(), None);
+        for mut heard in heard {
+            if let Some(hook) = &mut heard.signal.lifecycle_hook {
+                self.fill(hook);
+            }
+            match self.verdict(&heard, managed).await {
+                Verdict::Settled(proof) => proofs.push(proof),
+                Verdict::UnknownInstance if self.deletes_unknown() => {
+                    proofs.push(Settled::Nothing("UnknownInstance"));
+                }
+                Verdict::UnknownInstance | Verdict::MaybeUnknown if self.is_expired(&heard) => {
+                    proofs.push(Settled::Nothing("Expired"));
+                }
+                Verdict::UnknownInstance | Verdict::MaybeUnknown => {
+                    again = again.or(Some(Disposition::Release(patience(message.receive_count))));
+                }
+                // The object is about to go.
+                Verdict::Later("BeingDeleted") => {
+                    again = Some(Disposition::Release(patience(message.receive_count)));
+                }
+                // The API server, or EC2, is away. It is ours, and must neither wait long nor be received so often that
+                // a dead-letter queue takes it: it comes again after its visibility time-out.
+                Verdict::Later(_) => again = Some(Disposition::Leave),
+            }
+        }
+        again.unwrap_or(Disposition::Delete(proofs))
+    }
+
+    /// Records the signal, if its instance is managed.
+    async fn verdict(&self, heard: &Heard, managed: &Managed) -> Verdict {
+        let (verdict, outcome) = match managed.of(&heard.instance_id) {
+            Management::Managed => return self.recorder.record(heard).await,
+            Management::Unmanaged => (Verdict::UnknownInstance, "Unmanaged"),
+            Management::NotTold => (Verdict::Later("TagsUnknown"), "TagsUnknown"),
+            Management::NotAsked => match self.recorder.nodes.resolve(&heard.instance_id) {
+                Resolution::Unknown => (Verdict::UnknownInstance, "UnknownInstance"),
+                // It has become a node meanwhile, or may yet.
+                Resolution::Node(_) | Resolution::NotYet => {
+                    (Verdict::MaybeUnknown, "NodesNotKnown")
+                }
+            },
+        };
+        self.recorder.metrics.signal(heard.signal.kind, outcome);
+        verdict
+    }
+
+    /// What the source knows of a lifecycle action and the event does not tell: whose credentials complete it, and of a
+    /// notification that Auto Scaling sent by itself, where.
+    fn fill(&self, hook: &mut LifecycleHook) {
+        let account = &self.key.account;
+        hook.role_arn.clone_from(&account.role_arn);
+        hook.external_id.clone_from(&account.external_id);
+        if hook.region.is_empty() {
+            hook.region.clone_from(&account.region);
+        }
+    }
+
+    /// Whether it is for us to complete the hook of such a launch.
+    pub(super) fn completes(&self, launch: &Launch) -> bool {
+        let group = &launch.hook.auto_scaling_group_name;
+        self.settings.launches.groups.include(group)
+    }
+
+    /// A launch that is ours is held until its Node is Ready; any other is a message about an unknown instance.
+    fn launch(
+        &self,
+        message: &Message,
+        mut launch: Launch,
+        managed: &Managed,
+        launches: &Launches,
+    ) -> Disposition {
+        let management = managed.of(&launch.instance_id);
+        let again = Disposition::Release(patience(message.receive_count));
+        if self.completes(&launch) && management == Management::NotTold {
+            return Disposition::Leave;
+        }
+        if self.completes(&launch) && management == Management::Managed {
+            if launches.is_observed(&launch) {
+                return again;
+            }
+            self.fill(&mut launch.hook);
+            launches.hold(message, launch);
+            return Disposition::Leave;
+        }
+        if self.settings.launches.observed {
+            return again;
+        }
+        if self.deletes_unknown() {
+            return Disposition::Delete(vec![Settled::Nothing("UnknownInstance")]);
+        }
+        if is_past(launch.notice_time.checked_add(UNKNOWN_KEPT).ok()) {
+            return Disposition::Delete(vec![Settled::Nothing("Expired")]);
+        }
+        again
+    }
+
+    fn deletes_unknown(&self) -> bool {
+        self.settings.unknown_instances == UnknownInstances::Delete
+    }
+
+    /// No cluster has claimed the instance in its time.
+    fn is_expired(&self, heard: &Heard) -> bool {
+        let signal = &heard.signal;
+        let deadline = signal.deadline.as_ref().map(|d| d.0);
+        let expired =
+            is_past(deadline.or_else(|| signal.notice_time.0.checked_add(UNKNOWN_KEPT).ok()));
+        if expired {
+            tracing::info!(
+                queue = self.key.url,
+                instance = heard.instance_id,
+                signal = signal.id,
+                "expired: no cluster has claimed this instance"
+            );
+        }
+        expired
+    }
+}
+
+fn is_past(time: Option<Timestamp>) -> bool {
+    time.is_some_and(|time| time < Timestamp::now())
+}
+
+/// Another cluster may be waiting for the message, so it is given back quickly at first, then ever more slowly.
+pub(super) fn patience(receives: u32) -> Duration {
+    match receives {
+        0 | 1 => Duration::ZERO,
+        2 => Duration::from_secs(1),
+        3 => Duration::from_secs(2),
+        more => Duration::from_secs(1 << (more - 2).min(6)).min(BACK_OFF_LAST),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_for_somebody_else_is_given_back_within_two_seconds_at_first_and_then_more_slowly()
+    {
+        let waits: Vec<u64> = [1, 2, 3, 4, 5, 6, 7, 8, 100]
+            .into_iter()
+            .map(|n| patience(n).as_secs())
+            .collect();
+        assert_eq!(waits, [0, 1, 2, 4, 8, 16, 32, 60, 60]);
+    }
+}
