@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::condition::Condition;
 use super::termination::SignalKind;
 use crate::api::Time;
+pub use rank::Ranking;
 pub use region::region_of_queue;
 
 /// Which nodes, which event sources, and what to do when one of the nodes is taken away.

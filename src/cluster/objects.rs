@@ -1,9 +1,10 @@
 //! Our own two kinds, always at hand: a reflector each, tolerant of an object that does not parse.
 
 use std::fmt::Debug;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
 use kube::core::{ClusterResourceScope, DeserializeGuard, Resource};
 use kube::runtime::reflector::{ObjectRef, Store, store::Writer};
 use kube::runtime::watcher::watcher;
@@ -14,7 +15,7 @@ use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::watch::{Patience, always_on};
-use crate::api::policy::{Action, TerminationPolicy};
+use crate::api::policy::{Action, Ranking, TerminationPolicy};
 use crate::api::termination::{EffectivePolicy, NodeTermination, SignalKind};
 use crate::drain::Node;
 
@@ -32,6 +33,10 @@ where
     store: Store<Guarded<K>>,
     filled: watch::Receiver<bool>,
     changes: broadcast::Sender<ObjectRef<Guarded<K>>>,
+    /// Another one after each change of the store.
+    version: Arc<AtomicU64>,
+    /// The order of policies at some version; unused for other kinds.
+    ranked: Arc<Mutex<Option<(u64, Arc<Ranking>)>>>,
 }
 
 impl<K: Resource<DynamicType = ()>> Clone for Objects<K> {
@@ -40,6 +45,8 @@ impl<K: Resource<DynamicType = ()>> Clone for Objects<K> {
             store: self.store.clone(),
             filled: self.filled.clone(),
             changes: self.changes.clone(),
+            version: self.version.clone(),
+            ranked: self.ranked.clone(),
         }
     }
 }
@@ -59,12 +66,16 @@ where
     pub fn start(client: Client, stop: CancellationToken) -> Self {
         let (store, writer) = reflector::store();
         let changes = broadcast::Sender::new(CHANGES);
-        tokio::spawn(reflect(Api::all(client), writer, changes.clone(), stop));
+        let version = Arc::<AtomicU64>::default();
+        let told = (changes.clone(), version.clone());
+        tokio::spawn(reflect(Api::all(client), writer, told, stop));
         let filled = filled(store.clone());
         Self {
             store,
             filled,
             changes,
+            version,
+            ranked: Arc::default(),
         }
     }
 
@@ -115,7 +126,7 @@ where
 async fn reflect<K>(
     api: Api<Guarded<K>>,
     writer: Writer<Guarded<K>>,
-    changes: broadcast::Sender<ObjectRef<Guarded<K>>>,
+    (changes, version): (broadcast::Sender<ObjectRef<Guarded<K>>>, Arc<AtomicU64>),
     stop: CancellationToken,
 ) where
     K: Resource<DynamicType = (), Scope = ClusterResourceScope>
@@ -131,6 +142,10 @@ async fn reflect<K>(
         .backoff(Patience::default())
         .modify(|object| object.meta_mut().managed_fields = None)
         .reflect(writer)
+        // A list shows in the store as a whole, with its last event.
+        .inspect_ok(move |_| {
+            version.fetch_add(1, Ordering::Release);
+        })
         .touched_objects()
         .take_until(stop.cancelled_owned())
         .boxed();
@@ -146,11 +161,25 @@ async fn reflect<K>(
 impl Objects<TerminationPolicy> {
     /// The one policy that speaks for the node: the highest priority, then the first by name.
     #[must_use]
-    pub fn for_node(&self, node: &Node) -> Option<EffectivePolicy> {
-        let policies = self.all();
-        let selecting = policies.filter(|p| p.0.as_ref().is_ok_and(|p| p.selects(&node.labels)));
-        let best = selecting.min_by_key(|p| p.0.as_ref().map(TerminationPolicy::rank).ok())?;
-        best.0.as_ref().ok().map(TerminationPolicy::effective)
+    pub fn for_node(&self, node: &Node) -> Option<Arc<EffectivePolicy>> {
+        self.ranking().speaks_for(&node.labels).cloned()
+    }
+
+    /// The policies in their order, as the store has them now.
+    #[must_use]
+    pub fn ranking(&self) -> Arc<Ranking> {
+        let version = self.version.load(Ordering::Acquire);
+        let mut ranked = self.ranked.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((of, ranking)) = &*ranked
+            && *of == version
+        {
+            return ranking.clone();
+        }
+        let policies: Vec<_> = self.all().collect();
+        let ranking = Ranking::of(policies.iter().filter_map(|p| p.0.as_ref().ok()));
+        let ranking = Arc::new(ranking);
+        *ranked = Some((version, ranking.clone()));
+        ranking
     }
 
     /// What that policy wants to be done about a kind of signal.

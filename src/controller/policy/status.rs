@@ -142,10 +142,11 @@ fn unsupported(
 
 fn matched_nodes(policy: &TerminationPolicy, context: &Context) -> u32 {
     let name = policy.name_any();
-    let nodes = context.nodes.all();
-    let ours = nodes
-        .iter()
-        .filter(|n| context.policies.for_node(n).is_some_and(|p| p.name == name));
+    let (nodes, ranking) = (context.nodes.all(), context.policies.ranking());
+    let ours = nodes.iter().filter(|n| {
+        let policy = ranking.speaks_for(&n.labels);
+        policy.is_some_and(|p| p.name == name)
+    });
     u32::try_from(ours.count()).unwrap_or(u32::MAX)
 }
 

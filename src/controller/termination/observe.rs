@@ -24,7 +24,7 @@ pub(super) struct Seen {
     /// The incident, with the record as this process last left it.
     pub object: NodeTermination,
     node: Option<Arc<Node>>,
-    policy: Option<EffectivePolicy>,
+    policy: Option<Arc<EffectivePolicy>>,
     hooks: BTreeMap<ActionKey, HookTimeout>,
     lookups: BTreeMap<String, Lookup>,
     recorded: BTreeSet<ActionKey>,
@@ -152,7 +152,7 @@ impl Seen {
             now,
             object: &self.object,
             machine: Machine::of(&self.object, self.node.as_deref()),
-            policy: self.policy.as_ref(),
+            policy: self.policy.as_deref(),
             hooks: &self.hooks,
             lookups: &self.lookups,
             recorded: &self.recorded,
