@@ -87,8 +87,7 @@ impl Views {
     /// Opens a view of the node's pods, or notes that it wants one: the earliest deadline goes first.
     pub fn open(&self, node: &str, uid: &str, deadline: Timestamp) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(view) = inner.open.get_mut(uid) {
-            view.deadline = deadline;
+        if inner.is_open_until(uid, deadline) {
             return;
         }
         inner.queue.retain(|(_, u, _)| u != uid);
@@ -190,6 +189,12 @@ impl Views {
 }
 
 impl Inner {
+    /// Whether the node has a view, which from now on is as urgent as this: what was only observed may drain now.
+    fn is_open_until(&mut self, uid: &str, deadline: Timestamp) -> bool {
+        let view = self.open.get_mut(uid);
+        view.map(|view| view.deadline = deadline).is_some()
+    }
+
     /// Closes the least urgent view, if all are taken and this one is more urgent; it waits for its turn again.
     fn make_room(&mut self, deadline: Timestamp) {
         if self.open.len() < OPEN_MAX {
@@ -262,6 +267,21 @@ mod tests {
             state: Arc::default(),
             _stop: CancellationToken::new().drop_guard(),
         }
+    }
+
+    #[test]
+    fn a_view_is_as_urgent_as_it_was_last_wanted() {
+        let mut inner = Inner::default();
+        for number in 0..OPEN_MAX {
+            inner.open.insert(number.to_string(), view(1000));
+        }
+        // Only observed at first.
+        inner.open.insert("0".into(), view(5000));
+        assert!(inner.is_open_until("0", at(100)));
+        assert!(!inner.is_open_until("nobody", at(100)));
+        inner.make_room(at(500));
+        assert!(inner.open.contains_key("0"), "another made room");
+        assert_eq!(inner.open.len(), OPEN_MAX - 1);
     }
 
     #[test]

@@ -205,9 +205,15 @@ fn back_off(object: Arc<Guarded<NodeTermination>>, error: &Error, context: Arc<C
 }
 
 impl Context {
-    /// Whether no other open incident is about the node of that UID.
+    /// Whether no other incident is about to drain the node of that UID, or drains it.
     fn is_free(&self, node_uid: &str, incident: &str) -> bool {
-        self.open_on(node_uid).all(|name| name == incident)
+        let drains = |name: &String| {
+            let phase = self.memories.status(name).and_then(|s| s.phase);
+            matches!(phase, None | Some(Phase::Pending | Phase::Draining))
+        };
+        !self
+            .open_on(node_uid)
+            .any(|name| name != incident && drains(&name))
     }
 
     /// The open incidents about the node of that UID.

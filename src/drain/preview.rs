@@ -52,7 +52,7 @@ fn cut(candidate: &Candidate, held: Option<&Work>, now: Timestamp) -> bool {
     };
     // A grace period of less than a second is lengthened, not cut.
     let own = candidate.grace.max(SignedDuration::from_secs(1));
-    candidate.shorten || told_at.is_some_and(|at| candidate.window.grace(candidate.grace, at) < own)
+    told_at.is_some_and(|at| candidate.window.grace(candidate.grace, at) < own)
 }
 
 fn number(count: usize) -> u32 {
