@@ -1,4 +1,4 @@
-//! Effects on AWS in our own words: queues of notices and lifecycle hooks of Auto Scaling groups.
+//! Effects on AWS in our own words: queues of notices, lifecycle hooks of Auto Scaling groups, instance metadata.
 //!
 //! An error of the SDK becomes a [`Reason`] of ours here and nowhere else. Nothing here retries: whoever calls knows how
 //! long a call is still worth it, backs off, and sees every single call in the metrics.
@@ -7,6 +7,7 @@ mod accounts;
 mod call;
 mod error;
 mod lifecycle;
+mod metadata;
 mod metrics;
 mod queue;
 #[cfg(test)]
@@ -22,6 +23,7 @@ use accounts::{Accounts, Clients};
 
 pub use error::{Error, Operation, Reason};
 pub use lifecycle::{Hook, Lifecycle, LifecycleAction, LifecycleResult};
+pub use metadata::{Document, Metadata};
 pub use metrics::Metrics;
 pub use queue::{Message, Queue, ReceiptHandle};
 

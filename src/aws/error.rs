@@ -4,7 +4,7 @@ mod classify;
 
 use std::fmt;
 
-pub(super) use classify::{classify, refused};
+pub(super) use classify::{chain, classify, describe, reason_of_status, refused};
 
 /// The longest message kept, in characters: a condition or an Event has room for 1,024 bytes.
 const MESSAGE_CHARS: usize = 400;
@@ -53,6 +53,8 @@ pub enum Operation {
     CompleteLifecycleAction,
     /// Auto Scaling: read the hooks of a group.
     DescribeLifecycleHooks,
+    /// The instance metadata service: read a document, which is no API action and has no name of AWS's.
+    ReadInstanceMetadata,
 }
 
 impl Operation {
@@ -66,6 +68,7 @@ impl Operation {
             Self::RecordLifecycleActionHeartbeat => "RecordLifecycleActionHeartbeat",
             Self::CompleteLifecycleAction => "CompleteLifecycleAction",
             Self::DescribeLifecycleHooks => "DescribeLifecycleHooks",
+            Self::ReadInstanceMetadata => "ReadInstanceMetadata",
         }
     }
 
