@@ -4,9 +4,12 @@
 //! a body that can not be read, or whose signal the API server would refuse, is [`Malformed`]. Whatever is
 //! returned as a signal fits the `NodeTermination` schema.
 
+mod body;
 mod eventbridge;
 mod field;
 pub mod identity;
+pub mod metadata;
+mod signal;
 
 use jiff::Timestamp;
 
@@ -97,7 +100,7 @@ pub enum Malformed {
     #[error("the instance ID is not i- and 8 to 17 lower-case hexadecimal digits")]
     InstanceId,
     /// The time is none, or none that an object can hold.
-    #[error("time is not an RFC 3339 time of the years 1970 to 9999")]
+    #[error("a time is none that is known, or not of the years 1970 to 9999")]
     Time,
     /// The region is none.
     #[error("region is not 1 to 32 lower-case letters, digits and hyphens")]
@@ -132,10 +135,7 @@ impl Malformed {
 /// Reads one message body of a queue. Fails if it is too long, not JSON, not an event of a source that we know,
 /// or an event whose content no `NodeTermination` could hold.
 pub fn parse(body: &str) -> Result<Parsed, Malformed> {
-    if body.len() > BODY_MAX_BYTES {
-        return Err(Malformed::TooLarge(body.len()));
-    }
-    eventbridge::parse(body)
+    body::sized(body).and_then(eventbridge::parse)
 }
 
 #[cfg(test)]

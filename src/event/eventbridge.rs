@@ -4,11 +4,10 @@
 //! EC2 User Guide; "EventBridge event examples" in the EC2 Auto Scaling User Guide. Fields that we do not use are
 //! not looked at, so that AWS may add to them.
 
-use jiff::SignedDuration;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 
-use super::{Discard, Heard, Malformed, Parsed, field, identity};
+use super::body::read;
+use super::{Discard, Heard, Malformed, Parsed, field, identity, signal};
 use crate::api::Time;
 use crate::api::termination::{LifecycleHook, Signal, SignalKind};
 
@@ -32,15 +31,8 @@ const EVENTS: &[(&str, &str, Parser)] = &[
 /// The sources that a queue for node events may well carry other events of; they are no mistake of anybody.
 const SOURCES: &[&str] = &["aws.ec2", "aws.autoscaling", "aws.health"];
 
-/// The time from a spot notice to the interruption: two minutes (EC2 User Guide, "Spot Instance interruption
-/// notices").
-const SPOT_NOTICE: SignedDuration = SignedDuration::from_secs(120);
-
 /// The transition of an instance that leaves its group ("Lifecycle hooks" in the EC2 Auto Scaling User Guide).
 const TERMINATING: &str = "autoscaling:EC2_INSTANCE_TERMINATING";
-
-/// The longest text that is taken over from another parser's error, in bytes: it may quote the body.
-const QUOTE_MAX_BYTES: usize = 256;
 
 /// What tells one event from another.
 #[derive(Deserialize)]
@@ -100,27 +92,9 @@ fn spot_interruption(body: &str) -> Result<Parsed, Malformed> {
     let event: Envelope<SpotDetail> = read(body)?;
     let instance_id = field::instance_id(event.detail.instance_id)?;
     let notice = field::time(&event.time)?;
-    // An instance that is hibernated gets no two minutes: hibernation begins with the notice (EC2 User Guide,
-    // "Hibernate interrupted Spot Instances"). What can still be done in that time is the same, so is the deadline.
-    let deadline = notice
-        .checked_add(SPOT_NOTICE)
-        .map_err(|_| Malformed::Time)?;
-    // The pods must leave whatever becomes of the machine: a notice without an action is still a notice.
-    let instance_action = event
-        .detail
-        .instance_action
-        .filter(|action| !action.is_empty())
-        .map(|action| field::text("instance-action", action, 32))
-        .transpose()?;
-    let id = identity::spot_interruption(&instance_id, notice, instance_action.as_deref());
-    Ok(one(
-        instance_id,
-        Signal {
-            deadline: Some(Time(deadline)),
-            instance_action,
-            ..Signal::new(id, SignalKind::SpotInterruption, Time(notice))
-        },
-    ))
+    let action = field::instance_action(event.detail.instance_action)?;
+    let signal = signal::spot_interruption(&instance_id, notice, action)?;
+    Ok(one(instance_id, signal))
 }
 
 fn auto_scaling_termination(body: &str) -> Result<Parsed, Malformed> {
@@ -161,17 +135,4 @@ fn one(instance_id: String, signal: Signal) -> Parsed {
         instance_id,
         signal,
     }])
-}
-
-/// Reads what is asked for and skips the rest without keeping it, so that a body costs no more than its own length.
-fn read<T: DeserializeOwned>(body: &str) -> Result<T, Malformed> {
-    serde_json::from_str(body).map_err(|error| {
-        let mut text = error.to_string();
-        text.truncate(text.floor_char_boundary(QUOTE_MAX_BYTES));
-        if error.is_data() {
-            Malformed::Shape(text)
-        } else {
-            Malformed::NotJson(text)
-        }
-    })
 }

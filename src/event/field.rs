@@ -1,6 +1,7 @@
 //! Single values of an event, held to what the `NodeTermination` schema takes: a value that is refused here is a
 //! malformed message now, not a 422 of the API server later.
 
+use jiff::fmt::rfc2822;
 use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
 
 use super::Malformed;
@@ -17,15 +18,39 @@ pub(super) fn instance_id(text: String) -> Result<String, Malformed> {
 }
 
 /// The instant, in whole seconds: an object holds no fractions, and a signal must read back as it was written.
-pub(super) fn time(text: &str) -> Result<Timestamp, Malformed> {
-    let seconds = TimestampRound::new()
+pub(super) fn seconds(time: Timestamp) -> Timestamp {
+    let whole = TimestampRound::new()
         .smallest(Unit::Second)
         .mode(RoundMode::Trunc);
-    text.parse::<Timestamp>()
-        .and_then(|t| t.round(seconds))
-        .ok()
-        .filter(|t| *t >= Timestamp::UNIX_EPOCH)
-        .ok_or(Malformed::Time)
+    // Cutting a fraction off can not leave the range of instants.
+    time.round(whole).unwrap_or(time)
+}
+
+/// The instant that an RFC 3339 time names, if an object can hold it.
+pub(super) fn time(text: &str) -> Result<Timestamp, Malformed> {
+    text.parse().map_err(|_| Malformed::Time).and_then(held)
+}
+
+/// The instant that a date of RFC 2822 names, with or without its weekday, as maintenance windows are written:
+/// `21 Mar 2026 09:00:43 GMT`, `Sat, 21 Mar 2026 15:10:09 GMT`.
+pub(super) fn date(text: &str) -> Result<Timestamp, Malformed> {
+    // A wrong weekday is no reason to lose a notice.
+    const DATES: rfc2822::DateTimeParser = rfc2822::DateTimeParser::new().relaxed_weekday(true);
+    let date = DATES.parse_timestamp(text.trim());
+    date.map_err(|_| Malformed::Time).and_then(held)
+}
+
+fn held(time: Timestamp) -> Result<Timestamp, Malformed> {
+    let time = Some(seconds(time)).filter(|time| *time >= Timestamp::UNIX_EPOCH);
+    time.ok_or(Malformed::Time)
+}
+
+/// What will be done with the instance. A notice without it is still a notice: the pods must leave whatever becomes
+/// of the machine.
+pub(super) fn instance_action(action: Option<String>) -> Result<Option<String>, Malformed> {
+    let action = action.filter(|action| !action.is_empty());
+    let action = action.map(|action| text("instance-action", action, 32));
+    action.transpose()
 }
 
 /// The region. It becomes part of a host name, so it is held to the characters of one.

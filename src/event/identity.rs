@@ -6,7 +6,8 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
-use crate::api::termination::{LifecycleHook, SignalKind};
+use crate::api::Time;
+use crate::api::termination::{LifecycleHook, MaintenanceEvent, MaintenanceState, SignalKind};
 
 /// The hash's length in a signal's ID, in bytes; 64 bits are plenty for the 32 signals of one object.
 const HASH_BYTES: usize = 8;
@@ -31,6 +32,40 @@ pub fn auto_scaling_termination(instance_id: &str, hook: &LifecycleHook) -> Stri
     signal_id(SignalKind::AutoScalingTermination, &fields)
 }
 
+/// The ID of an Auto Scaling termination of which instance metadata tells. It names neither an action nor a time, so
+/// the instance is all that there is to identify it by.
+#[must_use]
+pub fn target_lifecycle_state(instance_id: &str) -> String {
+    signal_id(SignalKind::AutoScalingTermination, &[instance_id])
+}
+
+/// The ID of a rebalance recommendation: the instance and the time of the notice.
+#[must_use]
+pub fn rebalance_recommendation(instance_id: &str, notice: Timestamp) -> String {
+    let notice = notice.as_second().to_string();
+    signal_id(SignalKind::RebalanceRecommendation, &[instance_id, &notice])
+}
+
+/// The ID of a scheduled maintenance: the instance, the event and its code, how it stands, and its window. A new
+/// window, a cancellation and an end are each a signal of its own.
+#[must_use]
+pub fn scheduled_maintenance(instance_id: &str, event: &MaintenanceEvent) -> String {
+    let state = match event.state {
+        MaintenanceState::Scheduled => "Scheduled",
+        MaintenanceState::Canceled => "Canceled",
+        MaintenanceState::Completed => "Completed",
+    };
+    let fields = [
+        instance_id,
+        &event.event_id,
+        &event.code,
+        state,
+        &second(event.not_before.as_ref()),
+        &second(event.not_after.as_ref()),
+    ];
+    signal_id(SignalKind::ScheduledMaintenance, &fields)
+}
+
 /// The name of an instance's `number`-th `NodeTermination`: the instance ID, then `-2`, `-3` and so on.
 #[must_use]
 pub fn object_name(instance_id: &str, number: u32) -> String {
@@ -45,6 +80,12 @@ pub fn object_name(instance_id: &str, number: u32) -> String {
 #[must_use]
 pub fn field_manager(signal_id: &str) -> String {
     format!("node-termination-operator/{signal_id}")
+}
+
+/// Empty for a time that is not known.
+fn second(time: Option<&Time>) -> String {
+    time.map(|time| time.0.as_second().to_string())
+        .unwrap_or_default()
 }
 
 /// `<Kind>-<16 hex>`. Each field is hashed with its length before it, so that no two lists of fields run together.
