@@ -5,6 +5,7 @@ pub mod events;
 pub mod gate;
 pub mod nodes;
 pub mod objects;
+pub mod own_node;
 pub mod pods;
 pub mod record;
 pub mod status;
@@ -17,6 +18,7 @@ pub use client::Clients;
 pub use gate::Gate;
 pub use nodes::Nodes;
 pub use objects::{Guarded, Objects};
+pub use own_node::OwnNode;
 pub use views::Views;
 
 /// The field manager of everything but signals.

@@ -146,11 +146,17 @@ async fn reflect<K>(
 impl Objects<TerminationPolicy> {
     /// The one policy that speaks for the node: the highest priority, then the first by name.
     #[must_use]
-    pub fn for_node(&self, node: &Node) -> Option<EffectivePolicy> {
+    pub fn speaking_for(&self, node: &Node) -> Option<Arc<Guarded<TerminationPolicy>>> {
         let policies = self.all();
         let selecting = policies.filter(|p| p.0.as_ref().is_ok_and(|p| p.selects(&node.labels)));
-        let best = selecting.min_by_key(|p| p.0.as_ref().map(TerminationPolicy::rank).ok())?;
-        best.0.as_ref().ok().map(TerminationPolicy::effective)
+        selecting.min_by_key(|p| p.0.as_ref().map(TerminationPolicy::rank).ok())
+    }
+
+    /// What that policy says at the moment.
+    #[must_use]
+    pub fn for_node(&self, node: &Node) -> Option<EffectivePolicy> {
+        let policy = self.speaking_for(node)?;
+        policy.0.as_ref().ok().map(TerminationPolicy::effective)
     }
 
     /// What that policy wants to be done about a kind of signal.

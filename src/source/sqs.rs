@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::pace::back_off;
 use super::record::{Recorder, Settled, Verdict};
 use super::supervisor::{MonitorState, QueueKey, Settings};
 use crate::api::policy::{SourceState, UnknownInstances};
@@ -22,9 +23,7 @@ const AT_ONCE: usize = 8;
 const MALFORMED_RECEIVES: u32 = 5;
 /// A message about an unknown instance that carries no deadline is kept this long.
 const UNKNOWN_KEPT: SignedDuration = SignedDuration::from_mins(15);
-/// The first wait after a failed call, doubled each time,
-const BACK_OFF_FIRST: Duration = Duration::from_secs(1);
-/// up to this: a queue that is repaired is heard within a minute.
+/// The longest wait after failed calls: a queue that is repaired is heard within a minute.
 const BACK_OFF_LAST: Duration = Duration::from_mins(1);
 /// A receiver that is silent for longer hangs: the longest poll, and the longest back-off, with room to settle.
 const SILENCE_MAX: Duration = Duration::from_mins(3);
@@ -90,7 +89,7 @@ impl Monitor {
                     if failures > 0 || wait.is_zero() {
                         self.tell(SourceState::BackingOff, error.reason(), error.to_string());
                     }
-                    let pause = back_off(failures);
+                    let pause = back_off(failures, BACK_OFF_LAST);
                     failures += 1;
                     let _ = stop.run_until_cancelled(tokio::time::sleep(pause)).await;
                 }
@@ -234,17 +233,6 @@ fn patience(receives: u32) -> Duration {
     }
 }
 
-/// The n-th wait, with jitter so that receivers do not come together.
-fn back_off(failures: u32) -> Duration {
-    let full = (BACK_OFF_FIRST * 2_u32.pow(failures.min(6))).min(BACK_OFF_LAST);
-    full.mul_f64(0.5 + 0.5 * jitter())
-}
-
-/// A number from 0 to 1 that differs between receivers; nothing hangs on its quality.
-fn jitter() -> f64 {
-    f64::from(Timestamp::now().subsec_nanosecond() % 1_000_000) / 1_000_000.0
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -257,16 +245,5 @@ mod tests {
             .map(|n| patience(n).as_secs())
             .collect();
         assert_eq!(waits, [0, 1, 2, 4, 8, 16, 32, 60, 60]);
-    }
-
-    #[test]
-    fn a_failing_call_is_tried_again_ever_more_slowly_within_a_minute() {
-        for failures in 0..100 {
-            let full = Duration::from_secs(1_u64 << failures.min(6)).min(BACK_OFF_LAST);
-            assert!(
-                back_off(failures) >= full / 2 && back_off(failures) <= full,
-                "{failures}"
-            );
-        }
     }
 }

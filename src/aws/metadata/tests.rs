@@ -23,8 +23,10 @@ async fn service(
     let (made, known) = (tokens.clone(), tokens.clone());
     let issue = async move || {
         let number = made.fetch_add(1, Ordering::SeqCst) + 1;
-        let status = StatusCode::from_u16(token).unwrap();
-        (status, [(TTL, "21600")], number.to_string()).into_response()
+        match StatusCode::from_u16(token).unwrap() {
+            StatusCode::OK => ([(TTL, "21600")], number.to_string()).into_response(),
+            refused => refused.into_response(),
+        }
     };
     let answer = async move |headers: HeaderMap| {
         let newest = known.load(Ordering::SeqCst).to_string();
