@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use kube::core::Status;
 use kube::{Api, Client, Resource, ResourceExt};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Error, call};
 use crate::api::termination::{
@@ -65,10 +65,50 @@ pub async fn apply(
     signal: &Signal,
 ) -> Result<Answer, Error> {
     let api: Api<NodeTermination> = Api::all(client.clone());
+    let metadata = json!({"name": name});
+    put(&api, metadata, field_manager, identity, signal).await
+}
+
+/// Applies a signal that only follows others to the object of that name, which is never made. `None`: there is none.
+///
+/// # Errors
+/// As for [`apply`].
+pub async fn follow(
+    client: &Client,
+    name: &str,
+    field_manager: &str,
+    identity: &Identity,
+    signal: &Signal,
+) -> Result<Option<Answer>, Error> {
+    let api: Api<NodeTermination> = Api::all(client.clone());
+    let Some(object) = call("get record", api.get_opt(name)).await? else {
+        return Ok(None);
+    };
+    let phase = object.status.as_ref().and_then(|s| s.phase);
+    let answer = if !identity.is_of(&object.spec) {
+        Answer::OtherIdentity
+    } else if phase.is_some_and(Phase::is_finished) {
+        Answer::Finished
+    } else {
+        // An apply under the UID of an object that is gone is refused; without it the object would be made.
+        let metadata = json!({"name": name, "uid": object.uid()});
+        put(&api, metadata, field_manager, identity, signal).await?
+    };
+    Ok(Some(answer))
+}
+
+async fn put(
+    api: &Api<NodeTermination>,
+    metadata: Value,
+    field_manager: &str,
+    identity: &Identity,
+    signal: &Signal,
+) -> Result<Answer, Error> {
+    let name = metadata["name"].as_str().unwrap_or_default().to_owned();
     let body = json!({
         "apiVersion": NodeTermination::api_version(&()),
         "kind": NodeTermination::kind(&()),
-        "metadata": {"name": name},
+        "metadata": metadata,
         "spec": {
             "nodeName": identity.node_name,
             "nodeUID": identity.node_uid,
@@ -79,15 +119,17 @@ pub async fn apply(
     let params = PatchParams::apply(field_manager).force();
     match call(
         "record signal",
-        api.patch(name, &params, &Patch::Apply(body)),
+        api.patch(&name, &params, &Patch::Apply(body)),
     )
     .await
     {
         Ok(object) => Ok(read(&object, signal)),
+        // The object whose UID was asked for is gone.
+        Err(error) if error.is_conflict() => Ok(Answer::Dying),
         Err(Error::Call { act, source }) => match source.as_ref() {
             kube::Error::Api(status) if status.is_invalid() => match refused(status) {
                 Some(answer) => Ok(answer),
-                None => look(&api, name, identity, signal).await,
+                None => look(api, &name, identity, signal).await,
             },
             _ => Err(Error::Call { act, source }),
         },

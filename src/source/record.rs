@@ -86,7 +86,6 @@ impl Recorder {
     /// Applies the signal to the instance's open object: the first whose number takes it.
     async fn record_on(&self, node: &Node, heard: &Heard) -> Verdict {
         let signal = &heard.signal;
-        let manager = identity::field_manager(&signal.id);
         let identity = Identity {
             node_name: node.name.clone(),
             node_uid: node.uid.clone(),
@@ -94,15 +93,13 @@ impl Recorder {
         };
         for number in 1..=NUMBERS_MAX {
             let name = identity::object_name(&heard.instance_id, number);
-            self.timeline.received(&name);
-            let turn = self.gate.record().await;
-            let answer = record::apply(&self.client, &name, &manager, &identity, signal).await;
-            drop(turn);
-            if !matches!(answer, Ok(Answer::Recorded(_))) {
-                self.timeline.forget(&name);
-            }
+            let answer = match self.offer(&name, &identity, heard).await {
+                Ok(Some(answer)) => answer,
+                Ok(None) => return Verdict::Settled(Settled::Nothing("NothingToFollow")),
+                Err(error) => return later(&name, &error),
+            };
             match answer {
-                Ok(Answer::Recorded(proof)) => {
+                Answer::Recorded(proof) => {
                     self.timeline.reached(&name, "recorded");
                     tracing::info!(
                         nodetermination = name,
@@ -112,12 +109,13 @@ impl Recorder {
                     );
                     return Verdict::Settled(Settled::Recorded(proof));
                 }
-                Ok(Answer::Finished) => match self.is_late(&name, heard).await {
+                Answer::Finished if heard.only_follows() => {}
+                Answer::Finished => match self.is_late(&name, heard).await {
                     Ok(true) => return Verdict::Settled(Settled::Nothing("LateDuplicate")),
                     Ok(false) => {}
                     Err(error) => return later(&name, &error),
                 },
-                Ok(Answer::Full) if signal.lifecycle_hook.is_none() => {
+                Answer::Full if signal.lifecycle_hook.is_none() => {
                     tracing::warn!(
                         nodetermination = name,
                         signal = signal.id,
@@ -125,9 +123,9 @@ impl Recorder {
                     );
                     return Verdict::Settled(Settled::Nothing("SignalsTruncated"));
                 }
-                Ok(Answer::OtherIdentity | Answer::Full) => {}
-                Ok(Answer::Dying) => return Verdict::Later("BeingDeleted"),
-                Ok(Answer::Invalid(message)) => {
+                Answer::OtherIdentity | Answer::Full => {}
+                Answer::Dying => return Verdict::Later("BeingDeleted"),
+                Answer::Invalid(message) => {
                     tracing::error!(
                         nodetermination = name,
                         signal = signal.id,
@@ -136,7 +134,6 @@ impl Recorder {
                     );
                     return Verdict::Settled(Settled::Nothing("Invalid"));
                 }
-                Err(error) => return later(&name, &error),
             }
         }
         tracing::error!(
@@ -145,6 +142,30 @@ impl Recorder {
             "too many incidents of one instance"
         );
         Verdict::Settled(Settled::Nothing("TooManyIncidents"))
+    }
+
+    /// Offers the signal to the object of that name. `None`: the signal only follows others, and there are none.
+    async fn offer(
+        &self,
+        name: &str,
+        identity: &Identity,
+        heard: &Heard,
+    ) -> Result<Option<Answer>, Error> {
+        let signal = &heard.signal;
+        let manager = identity::field_manager(&signal.id);
+        self.timeline.received(name);
+        let turn = self.gate.record().await;
+        let answer = if heard.only_follows() {
+            record::follow(&self.client, name, &manager, identity, signal).await
+        } else {
+            let answer = record::apply(&self.client, name, &manager, identity, signal).await;
+            answer.map(Some)
+        };
+        drop(turn);
+        if !matches!(answer, Ok(Some(Answer::Recorded(_)))) {
+            self.timeline.forget(name);
+        }
+        answer
     }
 
     /// Whether a signal for a finished object is a straggler of that incident. A lifecycle action never is: somebody

@@ -6,6 +6,7 @@ mod bare;
 mod budgets;
 mod cost;
 mod drain;
+mod follow;
 mod lifecycle;
 mod monitors;
 mod nodes;
