@@ -1,5 +1,6 @@
 //! Effects on Kubernetes: each one request, bounded, timed out and idempotent; its answer is classified here, once.
 
+pub mod agents;
 pub mod client;
 pub mod events;
 pub mod gate;
@@ -14,6 +15,7 @@ pub mod watch;
 
 use std::time::Duration;
 
+pub use agents::{AgentWatch, Agents};
 pub use client::Clients;
 pub use gate::Gate;
 pub use nodes::Nodes;

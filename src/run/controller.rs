@@ -8,7 +8,7 @@ use node_termination_operator::api::policy::TerminationPolicy;
 use node_termination_operator::api::termination::NodeTermination;
 use node_termination_operator::aws::{self, Aws};
 use node_termination_operator::cluster::events::Events;
-use node_termination_operator::cluster::{self, Clients, Gate, Nodes, Objects};
+use node_termination_operator::cluster::{self, AgentWatch, Clients, Gate, Nodes, Objects};
 use node_termination_operator::controller::{self, Evictor, Parts};
 use node_termination_operator::telemetry::{self, Health, Timeline};
 use node_termination_operator::{leader, source};
@@ -52,8 +52,7 @@ pub(super) async fn serve(options: &Controller) -> anyhow::Result<()> {
         clients,
         &mut registry,
         &health,
-        &identity,
-        format!("{namespace}/{identity}"),
+        (&namespace, &identity),
         &stop,
     );
 
@@ -96,8 +95,7 @@ fn parts(
     clients: Clients,
     registry: &mut Registry,
     health: &Health,
-    identity: &str,
-    own_pod: String,
+    (namespace, identity): (&str, &str),
     stop: &CancellationToken,
 ) -> Parts {
     let gate = Gate::default();
@@ -126,7 +124,8 @@ fn parts(
         timeline: Timeline::register(registry),
         source_metrics: source::Metrics::register(registry),
         health: health.clone(),
-        own_pod,
+        agents: AgentWatch::start(clients.views.clone(), namespace, stop.clone()),
+        own_pod: format!("{namespace}/{identity}"),
         clients,
         nodes,
         evictor,
