@@ -13,7 +13,7 @@ mod fault;
 mod queue;
 mod request;
 mod server;
-mod signal;
+pub(crate) mod signal;
 mod signature;
 mod sqs;
 mod sts;
