@@ -155,7 +155,7 @@ impl Monitor {
         };
         memory.lost = 0;
         let Some(interval) = interval else {
-            let message = "the node's policy has no imds source";
+            let message = "no policy of this node has an imds source";
             self.state.ready("Idle", message.to_owned());
             return Instant::now() + BEAT;
         };
@@ -225,6 +225,9 @@ impl Monitor {
 
     /// Reads the documents that are due and records what is new.
     async fn poll(&mut self, memory: &mut Memory, interval: Duration) -> Instant {
+        if let Some(due) = memory.feeds.due().filter(|due| *due > Instant::now()) {
+            return due;
+        }
         let instance = memory.instance_id.clone().unwrap_or_default();
         // Agents that started together shall not poll together.
         let next = Instant::now() + interval.mul_f64(0.9 + 0.2 * jitter());
