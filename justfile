@@ -16,8 +16,8 @@ crds:
     cargo run -q -- crds --output-dir crds
 
 # The main job in one command.
-demo:
-    cargo run --example demo
+demo *args:
+    cargo run --example demo -- {{args}}
 
 # The measured promises.
 bench *args:

@@ -26,6 +26,8 @@ pub struct Args {
 pub enum Command {
     /// Run the controller: two or more replicas, of which one leads.
     Controller(Controller),
+    /// Run the agent of one node, which reads its instance's metadata: a pod of a DaemonSet.
+    Agent(Agent),
     /// Print the custom resource definitions, or write one file for each.
     Crds {
         /// The folder to write to; without it they are printed.
@@ -40,12 +42,9 @@ pub enum Command {
     },
 }
 
-/// The controller's options. AWS and the cluster are found by their standard environments.
+/// The options of every role.
 #[derive(Debug, clap::Args)]
-pub struct Controller {
-    /// The namespace of the lease. Default: the service account's, else node-termination-operator.
-    #[arg(long, env = "NTO_NAMESPACE")]
-    namespace: Option<String>,
+pub struct Process {
     /// Where /healthz, /readyz and /metrics are served.
     #[arg(long, env = "NTO_HTTP_ADDRESS", default_value = "0.0.0.0:8080")]
     pub http_address: SocketAddr,
@@ -55,6 +54,25 @@ pub struct Controller {
     /// error, warn, info, debug, trace, or a filter such as `info,node_termination_operator::source=debug`.
     #[arg(long, env = "NTO_LOG_LEVEL", default_value = "info")]
     pub log_level: String,
+}
+
+/// The agent's options. Its node is found by its own token, the metadata by the standard environment of AWS.
+#[derive(Debug, clap::Args)]
+pub struct Agent {
+    /// What every role has.
+    #[command(flatten)]
+    pub process: Process,
+}
+
+/// The controller's options. AWS and the cluster are found by their standard environments.
+#[derive(Debug, clap::Args)]
+pub struct Controller {
+    /// The namespace of the lease. Default: the service account's, else node-termination-operator.
+    #[arg(long, env = "NTO_NAMESPACE")]
+    namespace: Option<String>,
+    /// What every role has.
+    #[command(flatten)]
+    pub process: Process,
     /// How long a silent leader keeps the lease, in seconds.
     #[arg(long, env = "NTO_LEASE_DURATION_SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u16).range(5..=300))]
     lease_duration_seconds: u16,

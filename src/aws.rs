@@ -1,4 +1,5 @@
-//! Effects on AWS in our own words: queues of notices, lifecycle hooks of Auto Scaling groups, tags of instances.
+//! Effects on AWS in our own words: queues of notices, lifecycle hooks of Auto Scaling groups, tags of instances, instance
+//! metadata.
 //!
 //! An error of the SDK becomes a [`Reason`] of ours here and nowhere else. Nothing here retries: whoever calls knows how
 //! long a call is still worth it, backs off, and sees every single call in the metrics.
@@ -8,6 +9,7 @@ mod call;
 mod error;
 mod instances;
 mod lifecycle;
+mod metadata;
 mod metrics;
 mod queue;
 #[cfg(test)]
@@ -25,6 +27,7 @@ use accounts::{Accounts, Clients};
 pub use error::{Error, Operation, Reason};
 pub use instances::Instances;
 pub use lifecycle::{Hook, Instance, Lifecycle, LifecycleAction, LifecycleResult};
+pub use metadata::{Document, Metadata};
 pub use metrics::Metrics;
 pub use queue::{Message, Queue, ReceiptHandle};
 

@@ -1,10 +1,12 @@
 //! Effects on Kubernetes: each one request, bounded, timed out and idempotent; its answer is classified here, once.
 
+pub mod agents;
 pub mod client;
 pub mod events;
 pub mod gate;
 pub mod nodes;
 pub mod objects;
+pub mod own_node;
 pub mod pods;
 pub mod record;
 pub mod status;
@@ -13,10 +15,12 @@ pub mod watch;
 
 use std::time::Duration;
 
+pub use agents::{AgentWatch, Agents};
 pub use client::Clients;
 pub use gate::Gate;
 pub use nodes::Nodes;
 pub use objects::{Guarded, Objects};
+pub use own_node::OwnNode;
 pub use views::Views;
 
 /// The field manager of everything but signals.

@@ -16,6 +16,7 @@ use args::{Args, Command};
 fn main() -> ExitCode {
     let result = match Args::parse().command {
         Command::Controller(options) => run::controller(&options),
+        Command::Agent(options) => run::agent(&options),
         Command::Crds { output_dir } => crds(output_dir.as_deref()),
         Command::Migrate { values } => migrate(&values),
     };

@@ -1,232 +1,58 @@
-//! A controller process from start to end: what every replica keeps, who leads, and how it stops.
+//! A process from start to end, whatever its role.
 
-use std::sync::{Arc, RwLock};
+mod agent;
+mod controller;
+
 use std::time::Duration;
 
-use anyhow::Context;
-use node_termination_operator::api::policy::TerminationPolicy;
-use node_termination_operator::api::termination::NodeTermination;
-use node_termination_operator::aws::{self, Aws};
-use node_termination_operator::cluster::events::Events;
-use node_termination_operator::cluster::{self, Clients, Gate, Nodes, Objects};
-use node_termination_operator::controller::{self, Evictor, Parts};
-use node_termination_operator::telemetry::{self, Health, Timeline};
-use node_termination_operator::{leader, source};
-use prometheus_client::registry::Registry;
+use node_termination_operator::telemetry;
+use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
-use crate::args::Controller;
+use crate::args::{Agent, Controller, Process};
 
-/// The lease's name, and the prefix of every metric.
-const LEASE: &str = "node-termination-operator";
+/// The prefix of every metric.
 const METRICS_PREFIX: &str = "node_termination_operator";
-/// Calls in flight get this long after SIGTERM; then the lease is released and the process ends, within five seconds.
-const GRACE: Duration = Duration::from_secs(3);
 /// Rust's own exit code after a panic.
 const PANICKED: i32 = 101;
-/// How long the release of the lease may take.
-const RELEASE: Duration = Duration::from_secs(1);
 
 /// Runs a controller until SIGTERM or SIGINT.
 pub fn controller(options: &Controller) -> anyhow::Result<()> {
-    telemetry::init(options.log_format, &options.log_level)?;
-    std::panic::set_hook(Box::new(die));
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    start(&options.process)?;
+    let runtime = Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()?;
-    let result = runtime.block_on(serve(options));
+    block_on(runtime, controller::serve(options))
+}
+
+/// Runs an agent until SIGTERM or SIGINT, on one thread: there is one on each node.
+pub fn agent(options: &Agent) -> anyhow::Result<()> {
+    start(&options.process)?;
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    block_on(runtime, agent::serve(options))
+}
+
+fn start(options: &Process) -> anyhow::Result<()> {
+    telemetry::init(options.log_format, &options.log_level)?;
+    std::panic::set_hook(Box::new(die));
+    Ok(())
+}
+
+fn block_on(
+    runtime: Runtime,
+    serve: impl Future<Output = anyhow::Result<()>>,
+) -> anyhow::Result<()> {
+    let result = runtime.block_on(serve);
     // A call that hangs must not keep the process.
     runtime.shutdown_timeout(Duration::from_millis(200));
     result
 }
 
-/// A task that panics would leave a process that leads and does not work: it ends, and another replica goes on.
+/// A task that panics would leave a process that lives and does not work: it ends, and is started again.
 fn die(panic: &std::panic::PanicHookInfo<'_>) {
     tracing::error!(%panic, "a defect of the operator: the process ends");
     std::process::exit(PANICKED);
-}
-
-async fn serve(options: &Controller) -> anyhow::Result<()> {
-    let server = telemetry::bind(options.http_address).await?;
-    let clients = Clients::infer()
-        .await
-        .context("no cluster: set KUBECONFIG, or run in a pod")?;
-    let (identity, namespace) = (options.identity(), options.namespace());
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), identity, namespace, http = %server.address(), "starts");
-
-    let mut registry = Registry::with_prefix(METRICS_PREFIX);
-    let (health, stop) = (Health::default(), CancellationToken::new());
-    let lease = leader::Config {
-        namespace: namespace.clone(),
-        name: LEASE.to_owned(),
-        identity: identity.clone(),
-        lease_duration: options.lease_duration(),
-    };
-    let elector = leader::Elector::new(
-        clients.control.clone(),
-        lease,
-        leader::Metrics::register(&mut registry),
-    );
-    let parts = parts(
-        clients,
-        &mut registry,
-        &health,
-        &identity,
-        format!("{namespace}/{identity}"),
-        &stop,
-    );
-
-    tokio::spawn(server.serve(
-        Arc::new(RwLock::new(registry)),
-        health.clone(),
-        stop.clone(),
-    ));
-    tokio::spawn(readiness(
-        parts.clone(),
-        elector.failing(),
-        health,
-        stop.clone(),
-    ));
-
-    let leading = elector.subscribe();
-    let resign = CancellationToken::new();
-    let mut election = tokio::spawn(elector.run(resign.clone()));
-    let mut work = tokio::spawn(lead_when_elected(parts, leading, stop.clone()));
-
-    tokio::select! {
-        told = terminated() => told?,
-        // The lease must not outlive the work: another replica can do it.
-        ended = &mut work => anyhow::bail!("the controllers ended by themselves: {ended:?}"),
-        ended = &mut election => anyhow::bail!("the election ended by itself: {ended:?}"),
-    }
-    tracing::info!("stops");
-    stop.cancel();
-    if tokio::time::timeout(GRACE, work).await.is_err() {
-        tracing::warn!("calls in flight did not end in time");
-    }
-    resign.cancel();
-    let _ = tokio::time::timeout(RELEASE, election).await;
-    tracing::info!("stopped");
-    Ok(())
-}
-
-/// What every replica keeps: stores, filled by watches, and the ways out.
-fn parts(
-    clients: Clients,
-    registry: &mut Registry,
-    health: &Health,
-    identity: &str,
-    own_pod: String,
-    stop: &CancellationToken,
-) -> Parts {
-    let gate = Gate::default();
-    let nodes = Arc::new(Nodes::default());
-    let metrics = controller::Metrics::register(registry);
-    let evictor = Arc::new(Evictor::new(
-        clients.evictions.clone(),
-        gate.clone(),
-        metrics.clone(),
-    ));
-    tokio::spawn(cluster::watch::nodes(
-        clients.views.clone(),
-        nodes.clone(),
-        stop.clone(),
-    ));
-    let engine = evictor.clone();
-    let budgets = cluster::watch::budgets(clients.views.clone(), stop.clone(), move |event| {
-        engine.budgets(event);
-    });
-    tokio::spawn(budgets);
-    Parts {
-        policies: Objects::<TerminationPolicy>::start(clients.views.clone(), stop.clone()),
-        terminations: Objects::<NodeTermination>::start(clients.views.clone(), stop.clone()),
-        aws: Aws::new(aws::Metrics::register(registry)),
-        events: Events::start(clients.control.clone(), identity.to_owned(), stop.clone()),
-        timeline: Timeline::register(registry),
-        source_metrics: source::Metrics::register(registry),
-        health: health.clone(),
-        own_pod,
-        clients,
-        nodes,
-        evictor,
-        gate,
-        metrics,
-    }
-}
-
-/// Leads whenever elected; what was begun ends before the next election is heard.
-async fn lead_when_elected(
-    parts: Parts,
-    mut leading: watch::Receiver<bool>,
-    stop: CancellationToken,
-) {
-    while stop.run_until_cancelled(becomes(&mut leading, true)).await == Some(true) {
-        let term = stop.child_token();
-        let mut work = tokio::spawn(controller::lead(parts.clone(), term.clone()));
-        tokio::select! {
-            _ = becomes(&mut leading, false) => {}
-            () = stop.cancelled() => {}
-            // Nobody told it to end.
-            _ = &mut work => return,
-        }
-        term.cancel();
-        let _ = work.await;
-    }
-}
-
-/// Waits until we lead, or lead no more. `false`: the election has ended.
-async fn becomes(leading: &mut watch::Receiver<bool>, wanted: bool) -> bool {
-    leading.wait_for(|leads| *leads == wanted).await.is_ok()
-}
-
-/// Ready: the stores are filled, so the API server is reachable and serves our kinds. Lists what is missing.
-async fn readiness(
-    parts: Parts,
-    mut api_failing: watch::Receiver<Option<&'static str>>,
-    health: Health,
-    stop: CancellationToken,
-) {
-    let nodes = health.check("nodes");
-    let policies = health.check("terminationpolicies");
-    let terminations = health.check("nodeterminations");
-    let api = health.check("api server");
-    policies.set_missing("not listed yet: are the custom resource definitions installed?");
-    terminations.set_missing("not listed yet: are the custom resource definitions installed?");
-    let synced = async {
-        tokio::join!(
-            async {
-                if parts.policies.synced().await {
-                    policies.set_ready();
-                }
-            },
-            async {
-                if parts.terminations.synced().await {
-                    terminations.set_ready();
-                }
-            },
-            async {
-                parts.nodes.synced().await;
-                nodes.set_ready();
-            },
-        )
-    };
-    let reachable = async {
-        loop {
-            match *api_failing.borrow_and_update() {
-                None => api.set_ready(),
-                Some(reason) => api.set_missing(format!("the lease can not be read: {reason}")),
-            }
-            if api_failing.changed().await.is_err() {
-                return;
-            }
-        }
-    };
-    let _ = stop
-        .run_until_cancelled(async { tokio::join!(synced, reachable) })
-        .await;
 }
 
 async fn terminated() -> anyhow::Result<()> {

@@ -498,6 +498,6 @@ pub enum SourceState {
     Polling,
     /// Its last call failed; the monitor tries again, ever more slowly.
     BackingOff,
-    /// This release has no monitor for it.
+    /// Nothing hears it: there is no agent, or its settings can not be used.
     Unsupported,
 }

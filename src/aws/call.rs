@@ -23,9 +23,21 @@ pub(super) async fn call<T, E>(
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
+    let classify = |error| classify(operation, &error);
+    observed(metrics, operation, limit, send, classify).await
+}
+
+/// Awaits `send` for at most `limit`, whatever its errors are.
+pub(super) async fn observed<T, E>(
+    metrics: &Metrics,
+    operation: Operation,
+    limit: Duration,
+    send: impl Future<Output = Result<T, E>>,
+    classify: impl FnOnce(E) -> Error,
+) -> Result<T, Error> {
     let started = Instant::now();
     let result = match timeout(limit, Box::pin(send)).await {
-        Ok(answer) => answer.map_err(|error| classify(operation, &error)),
+        Ok(answer) => answer.map_err(classify),
         Err(_elapsed) => {
             let message = format!("no answer within {limit:?}");
             Err(Error::new(operation, Reason::TimedOut, &message))

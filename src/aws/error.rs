@@ -4,7 +4,7 @@ mod classify;
 
 use std::fmt;
 
-pub(super) use classify::{classify, refused};
+pub(super) use classify::{chain, classify, describe, reason_of_status, refused};
 
 /// The longest message kept, in characters: a condition or an Event has room for 1,024 bytes.
 const MESSAGE_CHARS: usize = 400;
@@ -57,6 +57,8 @@ pub enum Operation {
     DescribeInstances,
     /// Auto Scaling: read the group and the state of an instance.
     DescribeAutoScalingInstances,
+    /// The instance metadata service: read a document, which is no API action and has no name of AWS's.
+    ReadInstanceMetadata,
 }
 
 impl Operation {
@@ -72,6 +74,7 @@ impl Operation {
             Self::DescribeLifecycleHooks => "DescribeLifecycleHooks",
             Self::DescribeInstances => "DescribeInstances",
             Self::DescribeAutoScalingInstances => "DescribeAutoScalingInstances",
+            Self::ReadInstanceMetadata => "ReadInstanceMetadata",
         }
     }
 

@@ -55,6 +55,13 @@ impl Default for Nodes {
 }
 
 impl Nodes {
+    /// Makes this the only node there is: all that an agent may look at.
+    pub fn only(&self, node: Node) {
+        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+        index.listing = Some(vec![node]);
+        index.replace();
+    }
+
     /// The node of an EC2 instance.
     #[must_use]
     pub fn resolve(&self, instance_id: &str) -> Resolution {

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::watch::{Patience, always_on};
 use crate::api::policy::{Action, Ranking, TerminationPolicy};
-use crate::api::termination::{EffectivePolicy, NodeTermination, SignalKind};
+use crate::api::termination::{EffectivePolicy, SignalKind};
 use crate::drain::Node;
 
 /// A subscriber that falls further behind than this looks at everything again.
@@ -93,6 +93,13 @@ where
     /// All objects that parse.
     pub fn all(&self) -> impl Iterator<Item = Arc<Guarded<K>>> {
         self.store.state().into_iter().filter(|o| o.0.is_ok())
+    }
+
+    /// The object of that name, if it is there and parses.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<Arc<Guarded<K>>> {
+        let object = self.store.get(&ObjectRef::new(name));
+        object.filter(|o| o.0.is_ok())
     }
 
     /// References to all objects that parse.
@@ -186,16 +193,6 @@ impl Objects<TerminationPolicy> {
     #[must_use]
     pub fn action_for(&self, node: &Node, kind: SignalKind) -> Option<Action> {
         self.for_node(node).map(|policy| policy.actions.of(kind))
-    }
-}
-
-impl Objects<NodeTermination> {
-    /// The object of that name, if it is there and parses.
-    #[must_use]
-    pub fn get(&self, name: &str) -> Option<Arc<Guarded<NodeTermination>>> {
-        self.store
-            .get(&ObjectRef::new(name))
-            .filter(|o| o.0.is_ok())
     }
 }
 

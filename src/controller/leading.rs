@@ -10,7 +10,7 @@ use crate::api::policy::TerminationPolicy;
 use crate::api::termination::NodeTermination;
 use crate::aws::Aws;
 use crate::cluster::events::Events;
-use crate::cluster::{Clients, Gate, Nodes, Objects, Views};
+use crate::cluster::{AgentWatch, Clients, Gate, Nodes, Objects, Views};
 use crate::source::{self, Recorder, Supervisor};
 use crate::telemetry::{Health, Timeline};
 
@@ -28,6 +28,8 @@ pub struct Parts {
     pub policies: Objects<TerminationPolicy>,
     /// Incidents.
     pub terminations: Objects<NodeTermination>,
+    /// How the agents are.
+    pub agents: AgentWatch,
     /// The eviction engine, which is told of budgets always.
     pub evictor: Arc<Evictor>,
     /// The write gate.
@@ -67,6 +69,7 @@ pub async fn lead(parts: Parts, stop: CancellationToken) {
         nodes: parts.nodes.clone(),
         policies: parts.policies.clone(),
         terminations: parts.terminations.clone(),
+        agents: parts.agents.clone(),
         supervisor: Arc::new(Supervisor::new(
             parts.aws.clone(),
             recorder,

@@ -10,13 +10,14 @@ use futures::stream::{self, Stream, StreamExt};
 use kube::ResourceExt;
 use kube::runtime::controller::{self, Action};
 use kube::runtime::{applier, reflector::ObjectRef};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::metrics::Metrics;
 use super::received::received;
 use crate::api::policy::TerminationPolicy;
 use crate::api::termination::NodeTermination;
-use crate::cluster::{self, CALL_TIMEOUT, Clients, Guarded, Nodes, Objects};
+use crate::cluster::{self, AgentWatch, CALL_TIMEOUT, Clients, Guarded, Nodes, Objects};
 use crate::source::{Supervisor, supervisor};
 use crate::telemetry::Health;
 
@@ -35,6 +36,8 @@ pub struct Context {
     pub policies: Objects<TerminationPolicy>,
     /// Incidents.
     pub terminations: Objects<NodeTermination>,
+    /// How the agents are.
+    pub agents: AgentWatch,
     /// The monitors.
     pub supervisor: Arc<Supervisor>,
     /// What is counted.
@@ -76,22 +79,34 @@ pub async fn run(context: Arc<Context>, stop: CancellationToken) {
     supervisor.stop().await;
 }
 
-/// All policies once, then each that changes, and all of them when a monitor's state changes.
+/// All policies once, then each that changes, and all of them when a monitor's or the agents' state changes.
 fn triggers(
     context: &Arc<Context>,
 ) -> impl Stream<Item = Result<ObjectRef<Guarded<TerminationPolicy>>, Infallible>> + Send + use<> {
     let policies = received(context.policies.changes());
     // Whichever monitor it was: all policies are looked at.
     let monitors = received(context.supervisor.changes()).map(|_| None);
+    let agents = changed(context.agents.changes()).map(|()| None);
+    let others = stream::select(monitors.boxed(), agents.boxed());
     let context = context.clone();
     stream::once(async { None })
-        .chain(stream::select(policies.boxed(), monitors.boxed()))
+        .chain(stream::select(policies.boxed(), others))
         .flat_map(move |changed| {
             // A change may be a deletion, for which no pass runs: monitors are set right here.
             context.set_monitors();
             stream::iter(changed.map_or_else(|| context.policies.references(), |one| vec![one]))
         })
         .map(Ok)
+}
+
+/// Each change of a watched value, until it changes no more.
+fn changed<T>(value: watch::Receiver<T>) -> impl Stream<Item = ()> + Send
+where
+    T: Send + Sync + 'static,
+{
+    stream::unfold(value, async |mut value| {
+        value.changed().await.ok().map(|()| ((), value))
+    })
 }
 
 impl Context {

@@ -16,8 +16,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::message::patience;
+use super::pace::back_off;
 use super::record::Recorder;
-use super::sqs::back_off;
+use super::sqs::BACK_OFF_LAST;
 use crate::api::policy::Mode;
 use crate::aws::{Account, Aws, LifecycleAction, LifecycleResult, Message, Queue, Reason};
 use crate::cluster::nodes::Resolution;
@@ -203,7 +204,7 @@ impl Held {
             {
                 return self.back("Overdue");
             }
-            sleep(back_off(failures)).await;
+            sleep(back_off(failures, BACK_OFF_LAST)).await;
         }
         Parting::Lost
     }

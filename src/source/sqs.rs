@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::launch::Launches;
 use super::message::Disposition;
+use super::pace::back_off;
 use super::record::{Recorder, Settled};
 use super::settings::Settings;
 use super::supervisor::{MonitorState, QueueKey};
@@ -22,9 +23,7 @@ use crate::telemetry::{Health, Pulse};
 const LONG_POLL: Duration = Duration::from_secs(20);
 /// Messages of one batch that are recorded at once; more only queue in the API server.
 const AT_ONCE: usize = 8;
-/// The first wait after a failed call, doubled each time,
-const BACK_OFF_FIRST: Duration = Duration::from_secs(1);
-/// up to this: a queue that is repaired is heard within a minute.
+/// The longest wait after failed calls: a queue that is repaired is heard within a minute.
 pub(super) const BACK_OFF_LAST: Duration = Duration::from_mins(1);
 /// A receiver that is silent for longer hangs: the longest poll, and the longest back-off, with room to settle.
 const SILENCE_MAX: Duration = Duration::from_mins(3);
@@ -110,7 +109,7 @@ impl Monitor {
                     if failures > 0 || wait.is_zero() {
                         self.tell(SourceState::BackingOff, error.reason(), error.to_string());
                     }
-                    let pause = back_off(failures);
+                    let pause = back_off(failures, BACK_OFF_LAST);
                     failures += 1;
                     let _ = stop.run_until_cancelled(tokio::time::sleep(pause)).await;
                 }
@@ -188,32 +187,5 @@ impl Monitor {
             }
             changed
         });
-    }
-}
-
-/// The n-th wait, with jitter so that receivers do not come together.
-pub(super) fn back_off(failures: u32) -> Duration {
-    let full = (BACK_OFF_FIRST * 2_u32.pow(failures.min(6))).min(BACK_OFF_LAST);
-    full.mul_f64(0.5 + 0.5 * jitter())
-}
-
-/// A number from 0 to 1 that differs between receivers; nothing hangs on its quality.
-fn jitter() -> f64 {
-    f64::from(Timestamp::now().subsec_nanosecond() % 1_000_000) / 1_000_000.0
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_failing_call_is_tried_again_ever_more_slowly_within_a_minute() {
-        for failures in 0..100 {
-            let full = Duration::from_secs(1_u64 << failures.min(6)).min(BACK_OFF_LAST);
-            assert!(
-                back_off(failures) >= full / 2 && back_off(failures) <= full,
-                "{failures}"
-            );
-        }
     }
 }

@@ -31,4 +31,4 @@ until python3 -c "import socket; socket.create_connection(('127.0.0.1', $port), 
 done
 
 SQS_CONFORMANCE_ENDPOINT=http://127.0.0.1:$port \
-    cargo test -p testbed --test conformance -- --ignored --nocapture independent
+    cargo test --workspace --test conformance -- --ignored --nocapture independent

@@ -119,7 +119,7 @@ fn invalid(message: &str) -> Reason {
     }
 }
 
-fn reason_of_status(status: u16) -> Reason {
+pub(in crate::aws) fn reason_of_status(status: u16) -> Reason {
     match status {
         401 | 403 => Reason::AccessDenied,
         408 => Reason::TimedOut,
@@ -148,14 +148,14 @@ fn is_identity_error(text: &str) -> bool {
     text.contains("credential") || text.contains("identity resolver")
 }
 
-fn chain<'a>(
+pub(in crate::aws) fn chain<'a>(
     error: &'a (dyn std::error::Error + 'static),
 ) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
     std::iter::successors(Some(error), |error| error.source())
 }
 
 /// The causes below an error of the SDK, outermost first; its own text ("dispatch failure") says nothing.
-fn describe(error: &(dyn std::error::Error + 'static)) -> String {
+pub(in crate::aws) fn describe(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = chain(error).skip(1).map(|cause| {
         cause
             .downcast_ref::<ErrorMetadata>()

@@ -12,6 +12,8 @@ use crate::api::policy::{
 };
 use crate::api::termination::Phase;
 use crate::api::{Time, bounded};
+use crate::cluster::Agents;
+use crate::cluster::agents::AGENT_LABEL;
 use crate::source::supervisor::QueueKey;
 
 /// The longest message of a source, in bytes: the field's maximum is 1024.
@@ -86,11 +88,10 @@ fn source(
     now: Timestamp,
 ) -> SourceStatus {
     let (state, reason, message, since) = match source.sqs.as_ref().map(QueueKey::of) {
-        None => unsupported(
-            "NoAgent",
-            "this release has no agent that reads instance metadata",
-            now,
-        ),
+        None => {
+            let (state, reason, message) = agents(context.agents.agents());
+            (state, reason.to_owned(), message, now)
+        }
         Some(None) => unsupported(
             "InvalidRequest",
             "neither the queue URL nor sqs.region names a region",
@@ -124,6 +125,30 @@ fn source(
         reason,
         message,
         since,
+    }
+}
+
+/// How the agents, which read the metadata, are together.
+fn agents(known: Option<Option<Agents>>) -> (SourceState, &'static str, String) {
+    match known {
+        None => {
+            let message = "the agents' DaemonSet has not been read";
+            (SourceState::Starting, "Starting", message.to_owned())
+        }
+        Some(None) => {
+            let message = format!(
+                "no DaemonSet with the label {AGENT_LABEL} is in the operator's namespace: apply manifests/agent"
+            );
+            (SourceState::Unsupported, "NoAgent", message)
+        }
+        Some(Some(Agents { desired, ready })) => {
+            let message = format!("{ready} of {desired} agents are ready");
+            if ready > 0 && u64::from(ready) * 10 >= u64::from(desired) * 9 {
+                (SourceState::Polling, "Polling", message)
+            } else {
+                (SourceState::BackingOff, "AgentsNotReady", message)
+            }
+        }
     }
 }
 
@@ -197,4 +222,31 @@ fn state(status: &mut TerminationPolicyStatus, now: Timestamp) {
     say(READY, first.is_none());
     say(RECONCILING, first.is_some() && worst.is_none());
     say(STALLED, worst.is_some());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metadata_is_read_while_nine_of_ten_agents_are_ready() {
+        let said = |desired, ready| agents(Some(Some(Agents { desired, ready })));
+        for (desired, ready, reason) in [
+            (0, 0, "AgentsNotReady"),
+            (1, 0, "AgentsNotReady"),
+            (1, 1, "Polling"),
+            (10, 8, "AgentsNotReady"),
+            (10, 9, "Polling"),
+            (11, 9, "AgentsNotReady"),
+            (11, 10, "Polling"),
+            (1000, 900, "Polling"),
+        ] {
+            assert_eq!(said(desired, ready).1, reason, "{ready} of {desired}");
+        }
+        assert_eq!(said(10, 8).2, "8 of 10 agents are ready");
+        assert_eq!(agents(None).1, "Starting");
+        let (state, reason, message) = agents(Some(None));
+        assert_eq!((state, reason), (SourceState::Unsupported, "NoAgent"));
+        assert!(STALLING.contains(&reason) && message.ends_with("apply manifests/agent"));
+    }
 }

@@ -15,7 +15,7 @@ mod launch;
 mod queue;
 mod request;
 mod server;
-mod signal;
+pub(crate) mod signal;
 mod signature;
 mod sqs;
 mod sts;

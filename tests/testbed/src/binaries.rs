@@ -38,7 +38,7 @@ const fn tool(name: &'static str, module: &'static str, package: &'static str) -
     }
 }
 
-const TOOLS: [Tool; 6] = [
+const TOOLS: [Tool; 7] = [
     tool("etcd", "etcd", "go.etcd.io/etcd/server/v3"),
     tool(
         "kube-apiserver",
@@ -57,6 +57,11 @@ const TOOLS: [Tool; 6] = [
     ),
     tool("kubectl", "kubernetes", "k8s.io/kubernetes/cmd/kubectl"),
     tool("kwok", "kwok", "sigs.k8s.io/kwok/cmd/kwok"),
+    tool(
+        "ec2-metadata-mock",
+        "aemm",
+        "github.com/aws/amazon-ec2-metadata-mock/cmd",
+    ),
 ];
 
 /// Paths of all programs.
@@ -158,7 +163,7 @@ fn cache_root() -> anyhow::Result<PathBuf> {
 /// Changes with anything that changes what is built.
 fn key() -> anyhow::Result<String> {
     let mut hash = Sha256::new();
-    for module in ["etcd", "kubernetes", "kwok"] {
+    for module in ["etcd", "kubernetes", "kwok", "aemm"] {
         for file in ["go.mod", "go.sum"] {
             let path = Path::new(MODULES).join(module).join(file);
             hash.update(fs::read(&path).with_context(|| format!("read {}", path.display()))?);

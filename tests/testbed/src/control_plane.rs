@@ -124,6 +124,13 @@ impl ControlPlane {
         }
     }
 
+    /// A kubeconfig file with the token of a service account, as a pod has it; its name is `name`. Fails in a cluster
+    /// that is not ours.
+    pub fn kubeconfig_with_token(&self, name: &str, token: &str) -> anyhow::Result<PathBuf> {
+        let credentials = self.servers()?.credentials();
+        credentials.kubeconfig_of(name, &self.url, token)
+    }
+
     /// A new client with all permissions. It belongs to the tokio runtime it is made in.
     pub async fn client(&self) -> anyhow::Result<Client> {
         Ok(Client::try_from(config(&self.kubeconfig).await?)?)

@@ -7,13 +7,20 @@ use std::{
 };
 
 use anyhow::Context;
+use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
+use kube::{
+    Api, Client,
+    api::{ListParams, PostParams},
+    runtime::watcher,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     time::{Instant, sleep},
 };
 
-use crate::{Child, ControlPlane, aws::Aws, control_plane::ports};
+use crate::{Child, ControlPlane, aws::Aws, cluster::await_count, control_plane::ports};
 
 /// The namespace and the service account of the manifests.
 pub const NAME: &str = "node-termination-operator";
@@ -36,6 +43,61 @@ const ACCOUNT: [&str; 4] = [
 const LOOK: Duration = Duration::from_millis(50);
 /// How long the operator may take to become ready, on a busy machine.
 const PATIENCE: Duration = Duration::from_mins(1);
+
+/// The service account of the agents, in the namespace [`NAME`].
+pub const AGENT: &str = "node-termination-operator-agent";
+
+/// Applies the agent's manifests as `kubectl apply -k` does: its account with its role, the admission policy, the
+/// `DaemonSet`.
+pub async fn install_agent(control_plane: &ControlPlane, repository: &Path) -> anyhow::Result<()> {
+    let folder = repository.join("manifests/agent");
+    let folder = folder.to_str().context("the path is not UTF-8")?;
+    let apply = ["apply", "--server-side", "-k", folder];
+    control_plane.kubectl(&apply).await.map(drop)
+}
+
+/// A token of the agents' service account as the kubelet gets it for the agent's pod on that node; the pod of the
+/// `DaemonSet` is waited for.
+pub async fn agent_token(client: &Client, node: &str) -> anyhow::Result<String> {
+    let pods = Api::<Pod>::namespaced(client.clone(), NAME);
+    let on_node = watcher::Config::default()
+        .labels("app.kubernetes.io/component=agent")
+        .fields(&format!("spec.nodeName={node}"));
+    await_count(pods.clone(), on_node, 1, |_| true).await?;
+    let params = ListParams::default()
+        .labels("app.kubernetes.io/component=agent")
+        .fields(&format!("spec.nodeName={node}"));
+    let pod = pods.list(&params).await?.items.pop().context("no pod")?;
+    let bound = BoundObjectReference {
+        api_version: Some("v1".to_owned()),
+        kind: Some("Pod".to_owned()),
+        name: pod.metadata.name,
+        uid: pod.metadata.uid,
+    };
+    token(client, Some(bound)).await
+}
+
+/// A token of the agents' service account that is bound to nothing.
+pub async fn unbound_agent_token(client: &Client) -> anyhow::Result<String> {
+    token(client, None).await
+}
+
+async fn token(client: &Client, bound: Option<BoundObjectReference>) -> anyhow::Result<String> {
+    let accounts = Api::<ServiceAccount>::namespaced(client.clone(), NAME);
+    let request = TokenRequest {
+        spec: TokenRequestSpec {
+            bound_object_ref: bound,
+            expiration_seconds: Some(3600),
+            ..TokenRequestSpec::default()
+        },
+        ..TokenRequest::default()
+    };
+    let params = PostParams::default();
+    let answer = accounts
+        .create_token_request(AGENT, &params, &request)
+        .await?;
+    Ok(answer.status.context("no token")?.token)
+}
 
 /// A control plane on which [`USER`] can be used. Pass `audit` to have its requests counted.
 pub async fn control_plane(audit: bool) -> anyhow::Result<ControlPlane> {
@@ -114,20 +176,45 @@ impl Operator {
         lease_seconds: u16,
         extra: &[(&str, &str)],
     ) -> anyhow::Result<Self> {
-        let [port, ..] = ports::free()?;
         let mut command = Command::new(binary);
         command
             .arg("controller")
             .env("NTO_NAMESPACE", NAME)
             .env("NTO_IDENTITY", identity)
+            .env("NTO_LEASE_DURATION_SECONDS", lease_seconds.to_string())
+            .env("KUBECONFIG", control_plane.kubeconfig_for(USER)?)
+            .envs(aws.env())
+            .envs(extra.iter().copied());
+        Self::spawn(command, control_plane, identity)
+    }
+
+    /// Starts `binary` as the agent `identity` with that kubeconfig, which holds its token, and with this environment.
+    pub fn start_agent(
+        binary: &Path,
+        control_plane: &ControlPlane,
+        kubeconfig: &Path,
+        identity: &str,
+        environment: &[(&str, &str)],
+    ) -> anyhow::Result<Self> {
+        let mut command = Command::new(binary);
+        command
+            .arg("agent")
+            .env("KUBECONFIG", kubeconfig)
+            .envs(environment.iter().copied());
+        Self::spawn(command, control_plane, identity)
+    }
+
+    fn spawn(
+        mut command: Command,
+        control_plane: &ControlPlane,
+        identity: &str,
+    ) -> anyhow::Result<Self> {
+        let [port, ..] = ports::free()?;
+        command
             .env("NTO_LOG_FORMAT", "text")
             .env("NTO_LOG_LEVEL", "info,node_termination_operator=debug")
             .env("NTO_HTTP_ADDRESS", format!("127.0.0.1:{port}"))
-            .env("NTO_LEASE_DURATION_SECONDS", lease_seconds.to_string())
-            .env("KUBECONFIG", control_plane.kubeconfig_for(USER)?)
-            .env("NO_COLOR", "1")
-            .envs(aws.env())
-            .envs(extra.iter().copied());
+            .env("NO_COLOR", "1");
         let log = control_plane
             .folder()
             .join(format!("{identity}-{port}.log"));

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 /// Tells waiting tasks that something they look at has changed.
 #[derive(Debug)]
-pub(super) struct Signal(watch::Sender<()>);
+pub(crate) struct Signal(watch::Sender<()>);
 
 impl Default for Signal {
     fn default() -> Self {
@@ -49,7 +49,7 @@ impl Signal {
 }
 
 /// One subscription to a [`Signal`].
-pub(super) struct Watcher(watch::Receiver<()>);
+pub(crate) struct Watcher(watch::Receiver<()>);
 
 impl Watcher {
     /// Ends at the next change; never, once the signal is gone.

@@ -67,6 +67,19 @@ impl Credentials {
         Ok(self.file(&kubeconfig_name(user)))
     }
 
+    /// Writes a kubeconfig that shows `token`.
+    pub(super) fn kubeconfig_of(
+        &self,
+        name: &str,
+        url: &str,
+        token: &str,
+    ) -> anyhow::Result<PathBuf> {
+        let path = self.file(&kubeconfig_name(name));
+        let file = kubeconfig(url, &self.file("ca.crt"), token);
+        fs::write(&path, file.to_string())?;
+        Ok(path)
+    }
+
     /// An authority, the API server's certificate by it, and the key of service-account tokens.
     fn write_certificates(&self) -> anyhow::Result<()> {
         let mut params = CertificateParams::default();

@@ -2,7 +2,10 @@
 //!
 //! A real control plane and an AWS stand-in start on loopback; the operator runs as a process of its own. A spot notice
 //! for one node and an Auto Scaling termination of another then go through their queue, and kubectl tells the story.
+//! With `-- --mode imds` agents hear them from instance metadata instead.
 //! Nothing is left running, Ctrl-C included. `-- --keep` leaves it all up, to look around, until Ctrl-C.
+
+mod imds;
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -40,20 +43,17 @@ const STOPS_AFTER: Duration = Duration::from_secs(3);
 const PATIENCE: Duration = Duration::from_secs(90);
 
 const USAGE: &str = "\
-usage: cargo run --example demo [-- --keep]
+usage: cargo run --example demo [-- [--mode queue|imds] [--keep]]
 
+  --mode   where notices are heard: in a queue, which is the default, or in instance metadata
   --keep   leave everything running at the end, to look around, until Ctrl-C";
 
 fn main() -> ExitCode {
-    let keep = match std::env::args().skip(1).collect::<Vec<_>>().as_slice() {
-        [] => false,
-        [one] if one == "--keep" => true,
-        _ => {
-            eprintln!("{USAGE}");
-            return ExitCode::from(2);
-        }
+    let Some(options) = Options::read(std::env::args().skip(1)) else {
+        eprintln!("{USAGE}");
+        return ExitCode::from(2);
     };
-    let code = run(keep).unwrap_or_else(|error| {
+    let code = run(options).unwrap_or_else(|error| {
         eprintln!("\nthe demo failed: {error:#}");
         ExitCode::FAILURE
     });
@@ -61,14 +61,46 @@ fn main() -> ExitCode {
     code
 }
 
+#[derive(Clone, Copy, Default)]
+struct Options {
+    mode: Mode,
+    keep: bool,
+}
+
+#[derive(Clone, Copy, Default)]
+enum Mode {
+    #[default]
+    Queue,
+    Imds,
+}
+
+impl Options {
+    /// `None`: they are not understood.
+    fn read(mut arguments: impl Iterator<Item = String>) -> Option<Self> {
+        let mut options = Self::default();
+        while let Some(argument) = arguments.next() {
+            match argument.as_str() {
+                "--keep" => options.keep = true,
+                "--mode" => match arguments.next()?.as_str() {
+                    "queue" => options.mode = Mode::Queue,
+                    "imds" => options.mode = Mode::Imds,
+                    _ => return None,
+                },
+                _ => return None,
+            }
+        }
+        Some(options)
+    }
+}
+
 /// Runs the demo, or stops at the first signal. What it started ends when its parts are dropped.
-fn run(keep: bool) -> anyhow::Result<ExitCode> {
+fn run(options: Options) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
     let code = runtime.block_on(async {
         tokio::select! {
-            result = demo(keep) => result.map(|()| ExitCode::SUCCESS),
+            result = demo(options) => result.map(|()| ExitCode::SUCCESS),
             signal = interrupted() => signal.map(|()| {
                 println!("\ninterrupted: everything is being stopped");
                 ExitCode::from(130)
@@ -92,7 +124,7 @@ async fn interrupted() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn demo(keep: bool) -> anyhow::Result<()> {
+async fn demo(options: Options) -> anyhow::Result<()> {
     println!("node-termination-operator: a spot notice and an Auto Scaling termination, on a real");
     println!(
         "Kubernetes control plane. The first time its programs are built, which takes minutes."
@@ -101,7 +133,10 @@ async fn demo(keep: bool) -> anyhow::Result<()> {
     tokio::task::spawn_blocking(Binaries::resolve).await??;
     let start = Instant::now();
     let stage = Stage::build(&binary).await?;
-    let told = Box::pin(stage.tell()).await;
+    let told = match options.mode {
+        Mode::Queue => Box::pin(stage.tell()).await,
+        Mode::Imds => Box::pin(stage.tell_of_metadata()).await,
+    };
     if let Err(error) = told {
         bail!(
             "{error:#}\nthe operator's log ends:\n{}",
@@ -109,7 +144,7 @@ async fn demo(keep: bool) -> anyhow::Result<()> {
         );
     }
     println!("\nThat took {:.0} s.", start.elapsed().as_secs_f64());
-    if keep {
+    if options.keep {
         stage.look_around()?;
         std::future::pending::<()>().await;
     }
@@ -141,6 +176,7 @@ async fn operator_binary() -> anyhow::Result<PathBuf> {
 
 /// Everything that runs, and the actors. Dropped, it takes all processes and files with it.
 struct Stage {
+    binary: PathBuf,
     operator: Operator,
     client: Client,
     nodes: Vec<TestNode>,
@@ -166,6 +202,7 @@ impl Stage {
         let namespace = cluster::namespace(&client, "shop").await?;
         let queue = aws.create_queue("node-events")?;
         Ok(Self {
+            binary: binary.to_owned(),
             operator,
             client,
             nodes,
