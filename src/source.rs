@@ -5,6 +5,7 @@
 //! ```
 //!
 //! An instance that launches is no interruption: its message is held until its Node is Ready, and no record is made.
+//! A capacity reservation that ends becomes a signal for each of its instances, once EC2 has named them.
 //! A message is deleted only with the proof that its signal is in etcd, or that there is nothing to record.
 
 mod launch;
@@ -12,9 +13,11 @@ mod managed;
 mod message;
 pub mod metrics;
 pub mod record;
+mod reservation;
 pub mod settings;
 pub mod sqs;
 pub mod supervisor;
+pub mod trouble;
 
 pub use metrics::Metrics;
 pub use record::Recorder;
