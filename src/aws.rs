@@ -1,5 +1,5 @@
-//! Effects on AWS in our own words: queues of notices, lifecycle hooks of Auto Scaling groups, tags of instances, instance
-//! metadata.
+//! Effects on AWS in our own words: queues of notices, lifecycle hooks of Auto Scaling groups, instances by their tags and
+//! reservations, instance metadata.
 //!
 //! An error of the SDK becomes a [`Reason`] of ours here and nowhere else. Nothing here retries: whoever calls knows how
 //! long a call is still worth it, backs off, and sees every single call in the metrics.
@@ -25,7 +25,7 @@ use tokio::sync::{Mutex, Semaphore};
 use accounts::{Accounts, Clients};
 
 pub use error::{Error, Operation, Reason};
-pub use instances::Instances;
+pub use instances::{Instances, Reservations};
 pub use lifecycle::{Hook, Instance, Lifecycle, LifecycleAction, LifecycleResult};
 pub use metadata::{Document, Metadata};
 pub use metrics::Metrics;
@@ -98,6 +98,12 @@ impl Aws {
     pub async fn instances(&self, account: &Account, tag_keys: BTreeSet<String>) -> Instances {
         let clients = self.clients(account).await;
         Instances::new(clients.ec2(), tag_keys, self.shared.metrics.clone())
+    }
+
+    /// The capacity reservations of `account`. Sends nothing.
+    pub async fn reservations(&self, account: &Account) -> Reservations {
+        let clients = self.clients(account).await;
+        Reservations::new(clients.ec2(), self.shared.metrics.clone())
     }
 
     async fn clients(&self, account: &Account) -> Clients {

@@ -52,6 +52,32 @@ pub struct Launch {
     pub hook: LifecycleHook,
 }
 
+/// A capacity reservation that ends, and with it every instance in it; which these are, only EC2 can tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reservation {
+    /// The capacity reservation's ID.
+    pub reservation_id: String,
+    /// The region that it is in; empty if the event names none that could be one.
+    pub region: String,
+    /// When EC2 gave notice.
+    pub notice_time: Timestamp,
+    /// When EC2 begins to terminate its instances.
+    pub deadline: Timestamp,
+}
+
+impl Reservation {
+    /// What is heard about each of these instances: the same as if the event had named it.
+    #[must_use]
+    pub fn heard(&self, instance_ids: impl IntoIterator<Item = String>) -> Vec<Heard> {
+        let (notice, deadline) = (self.notice_time, Some(self.deadline));
+        let heard = instance_ids.into_iter().map(|instance_id| Heard {
+            signal: signal::capacity_reservation(&instance_id, notice, deadline, None),
+            instance_id,
+        });
+        heard.collect()
+    }
+}
+
 /// What a readable body says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Parsed {
@@ -59,6 +85,8 @@ pub enum Parsed {
     Signals(Vec<Heard>),
     /// An instance launches.
     Launch(Launch),
+    /// A capacity reservation ends, and no instance is named.
+    Reservation(Reservation),
     /// Nothing that we act on: it is acknowledged and counted.
     Discarded(Discard),
 }
@@ -84,7 +112,7 @@ pub enum Discard {
     OtherState,
     /// An event of AWS Health about another service, or no scheduled change.
     OtherHealthEvent,
-    /// A scheduled change or a reservation that names no instance.
+    /// A scheduled change that names no instance, or a Capacity Block that names neither an instance nor its reservation.
     NoInstance,
     /// What Auto Scaling sends to see whether it may.
     TestNotification,
@@ -126,6 +154,9 @@ pub enum Malformed {
     /// The instance ID is none.
     #[error("the instance ID is not i- and 8 to 17 lower-case hexadecimal digits")]
     InstanceId,
+    /// The capacity reservation's ID is none.
+    #[error("the capacity reservation's ID is not cr- and 8 to 17 lower-case hexadecimal digits")]
+    ReservationId,
     /// The time is none, or none that an object can hold.
     #[error("a time is none that is known, or not of the years 1970 to 9999")]
     Time,
@@ -152,6 +183,7 @@ impl Malformed {
             Self::Shape(_) => "Shape",
             Self::UnknownSource => "UnknownSource",
             Self::InstanceId => "InstanceID",
+            Self::ReservationId => "ReservationID",
             Self::Time => "Time",
             Self::Region => "Region",
             Self::Length { .. } => "Length",

@@ -6,6 +6,7 @@
 //! ```
 //!
 //! An instance that launches is no interruption: its message is held until its Node is Ready, and no record is made.
+//! A capacity reservation that ends becomes a signal for each of its instances, once EC2 has named them.
 //! A message is deleted only with the proof that its signal is in etcd, or that there is nothing to record.
 
 pub mod imds;
@@ -15,9 +16,11 @@ mod message;
 pub mod metrics;
 mod pace;
 pub mod record;
+mod reservation;
 pub mod settings;
 pub mod sqs;
 pub mod supervisor;
+pub mod trouble;
 
 pub use metrics::Metrics;
 pub use record::Recorder;

@@ -53,7 +53,7 @@ pub enum Operation {
     CompleteLifecycleAction,
     /// Auto Scaling: read the hooks of a group.
     DescribeLifecycleHooks,
-    /// EC2: read the tags of instances.
+    /// EC2: find instances, by their tags or their capacity reservation.
     DescribeInstances,
     /// Auto Scaling: read the group and the state of an instance.
     DescribeAutoScalingInstances,

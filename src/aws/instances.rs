@@ -1,25 +1,24 @@
-//! EC2 instances, by the keys of their tags.
+//! EC2 instances, by the keys of their tags and by their capacity reservation.
 //!
-//! What was asked is kept for a while, and while one call is under way the instances that are asked for meanwhile
+//! What was asked of tags is kept for a while, and while one call is under way the instances that are asked for meanwhile
 //! gather for the next: a burst of notices costs a few calls.
 
+mod found;
+mod reservations;
 mod seen;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use aws_sdk_ec2::types::Filter;
 use tokio::time::Instant;
 
-use super::call::{CALL_TIMEOUT, call};
-use super::{Error, Metrics, Operation, Reason};
+use super::{Error, Metrics};
+use found::{filter, found, literal};
+pub use reservations::Reservations;
 use seen::Seen;
 
 /// Instances of one call: half of what one filter takes (EC2 API reference, `DescribeInstances`).
 const BATCH: usize = 100;
-
-/// EC2 may answer with less than was asked for, but hardly with less than one instance a page.
-const PAGES_MAX: usize = BATCH;
 
 /// The instances of one account and region that carry one of some tags. Clones share what was seen.
 #[derive(Clone, Debug)]
@@ -73,45 +72,11 @@ impl Instances {
 
     async fn ask(&self, ids: &BTreeSet<String>) -> Result<BTreeSet<String>, Error> {
         // By filter: one instance that is gone makes a call fail that names it as an instance.
-        let request = self
-            .client
-            .describe_instances()
-            .filters(filter("instance-id", ids.iter().cloned()))
-            .filters(filter("tag-key", self.tag_keys.iter().map(|k| literal(k))));
-        let operation = Operation::DescribeInstances;
-        let (mut found, mut token) = (BTreeSet::new(), None);
-        for _page in 0..PAGES_MAX {
-            let request = request.clone().set_next_token(token);
-            let answer = call(&self.metrics, operation, CALL_TIMEOUT, request.send()).await?;
-            let reservations = answer.reservations.unwrap_or_default().into_iter();
-            let instances = reservations.flat_map(|r| r.instances.unwrap_or_default());
-            found.extend(instances.filter_map(|i| i.instance_id));
-            token = answer.next_token.filter(|token| !token.is_empty());
-            if token.is_none() {
-                return Ok(found);
-            }
-        }
-        let message = "the answer has no end";
-        Err(Error::new(operation, Reason::Unavailable, message))
+        let tag_keys = self.tag_keys.iter().map(|key| literal(key));
+        let filters = vec![
+            filter("instance-id", ids.iter().cloned()),
+            filter("tag-key", tag_keys),
+        ];
+        found(&self.client, &self.metrics, filters).await
     }
-}
-
-fn filter(name: &str, values: impl Iterator<Item = String>) -> Filter {
-    Filter::builder()
-        .name(name)
-        .set_values(Some(values.collect()))
-        .build()
-}
-
-/// A value that a filter takes as it is: `*` and `?` are wildcards otherwise (EC2 User Guide, "List and filter your
-/// resources").
-fn literal(value: &str) -> String {
-    let mut literal = String::with_capacity(value.len());
-    for character in value.chars() {
-        if matches!(character, '*' | '?' | '\\') {
-            literal.push('\\');
-        }
-        literal.push(character);
-    }
-    literal
 }

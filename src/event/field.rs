@@ -8,9 +8,7 @@ use super::Malformed;
 
 /// The instance ID, if it is one: `i-` and 8 (the old form) to 17 hexadecimal digits.
 pub(super) fn instance_id(text: String) -> Result<String, Malformed> {
-    let digits = text.strip_prefix("i-").ok_or(Malformed::InstanceId)?;
-    let hex = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
-    if (8..=17).contains(&digits.len()) && digits.bytes().all(hex) {
+    if is_id(&text, "i-") {
         Ok(text)
     } else {
         Err(Malformed::InstanceId)
@@ -19,11 +17,24 @@ pub(super) fn instance_id(text: String) -> Result<String, Malformed> {
 
 /// The instance that a text names: by its ID, or by an ARN that ends in it. `None` for whatever else it names.
 pub(super) fn named_instance(text: &str) -> Option<String> {
-    let of_arn = text
-        .starts_with("arn:")
-        .then(|| text.rsplit_once("instance/"));
+    named(text, "instance/", "i-")
+}
+
+/// The capacity reservation that a text names, as [`named_instance`].
+pub(super) fn named_reservation(text: &str) -> Option<String> {
+    named(text, "capacity-reservation/", "cr-")
+}
+
+fn named(text: &str, sort: &str, prefix: &str) -> Option<String> {
+    let of_arn = text.starts_with("arn:").then(|| text.rsplit_once(sort));
     let id = of_arn.flatten().map_or(text, |(_, id)| id);
-    instance_id(id.to_owned()).ok()
+    is_id(id, prefix).then(|| id.to_owned())
+}
+
+fn is_id(text: &str, prefix: &str) -> bool {
+    let hex = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
+    text.strip_prefix(prefix)
+        .is_some_and(|digits| (8..=17).contains(&digits.len()) && digits.bytes().all(hex))
 }
 
 /// The instant, in whole seconds: an object holds no fractions, and a signal must read back as it was written.

@@ -36,6 +36,22 @@ pub(super) fn rebalance_recommendation(instance_id: &str, notice: Timestamp) -> 
     Signal::new(id, SignalKind::RebalanceRecommendation, Time(notice))
 }
 
+/// The end of a capacity reservation, or of the use that was lent of one.
+pub(super) fn capacity_reservation(
+    instance_id: &str,
+    notice: Timestamp,
+    deadline: Option<Timestamp>,
+    action: Option<String>,
+) -> Signal {
+    let deadline = deadline.map(Time);
+    let id = identity::capacity_reservation(instance_id, deadline.as_ref());
+    Signal {
+        deadline,
+        instance_action: action,
+        ..Signal::new(id, SignalKind::CapacityReservation, Time(notice))
+    }
+}
+
 /// A maintenance, or what became of it. From its window on, AWS may take the machine at any moment.
 pub(super) fn scheduled_maintenance(
     instance_id: &str,

@@ -38,6 +38,13 @@ fn launch(name: &str) -> Launch {
     }
 }
 
+fn reservation(name: &str) -> Reservation {
+    match parse(&fixture(name)) {
+        Ok(Parsed::Reservation(reservation)) => reservation,
+        other => panic!("{name}: {other:?}"),
+    }
+}
+
 fn id(name: &str) -> String {
     heard(name).signal.id
 }
@@ -104,6 +111,12 @@ const LAUNCHES: &[&str] = &[
     "sns-asg-launch",
 ];
 
+const RESERVATIONS: &[&str] = &[
+    "capacity-block-names-its-reservation",
+    "capacity-block-names-its-reservation-by-arn",
+    "capacity-block-as-the-guide-writes-it",
+];
+
 const DISCARDED: &[(&str, &str)] = &[
     ("other-asg-launch-successful", "OtherDetailType"),
     ("other-capacity-block-delivered", "OtherDetailType"),
@@ -117,8 +130,7 @@ const DISCARDED: &[(&str, &str)] = &[
     ("other-health-issue", "OtherHealthEvent"),
     ("other-health-without-instances", "NoInstance"),
     ("other-health-public", "NoInstance"),
-    ("other-capacity-block-without-instances", "NoInstance"),
-    ("other-capacity-block-as-the-guide-writes-it", "NoInstance"),
+    ("other-capacity-block-names-nothing", "NoInstance"),
     ("other-asg-notification-test", "TestNotification"),
     ("other-sns-asg-notification-test", "TestNotification"),
     ("other-asg-notification-terminated", "OtherNotification"),
@@ -176,6 +188,7 @@ const MALFORMED: &[(&str, &str)] = &[
     ("bad-capacity-reservation-time", "Time"),
     ("bad-capacity-block-no-end", "Shape"),
     ("bad-capacity-block-end", "Time"),
+    ("bad-capacity-block-reservation", "ReservationID"),
     ("bad-health-no-arn", "Shape"),
     ("bad-health-no-service", "Shape"),
     ("bad-health-status", "Shape"),
@@ -334,6 +347,28 @@ fn a_capacity_reservation_gives_until_its_own_time() {
 }
 
 #[test]
+fn the_end_of_a_block_is_heard_of_each_of_its_instances_as_if_the_event_had_named_it() {
+    let by_id = reservation("capacity-block-names-its-reservation");
+    assert_eq!(by_id.reservation_id, "cr-0d1e2f30415263748");
+    assert_eq!(by_id.region, "eu-west-1");
+    assert_eq!(by_id.deadline.to_string(), "2026-03-18T08:30:00Z");
+    assert_eq!(
+        reservation("capacity-block-names-its-reservation-by-arn"),
+        by_id
+    );
+    let of_guide = reservation("capacity-block-as-the-guide-writes-it");
+    assert_eq!(of_guide.region, "", "only the queue knows it");
+
+    let other = "i-0bbb111122223333c";
+    let heard = by_id.heard([INSTANCE, other].map(str::to_owned));
+    assert_eq!(heard[0], self::heard("capacity-block"));
+    assert_eq!(heard[1].instance_id, other);
+    assert_eq!(heard[1].signal.deadline, heard[0].signal.deadline);
+    assert_ne!(heard[1].signal.id, heard[0].signal.id);
+    assert_eq!(heard[0].signal.id, id("capacity-reservation-of-a-block"));
+}
+
+#[test]
 fn a_scheduled_change_is_due_when_its_window_opens() {
     let code = "AWS_EC2_INSTANCE_REBOOT_MAINTENANCE_SCHEDULED";
     assert_eq!(
@@ -440,6 +475,7 @@ fn every_fixture_is_in_a_table() {
     let tables = SIGNALS
         .iter()
         .chain(LAUNCHES)
+        .chain(RESERVATIONS)
         .copied()
         .chain(DISCARDED.iter().chain(MALFORMED).map(|(name, _)| *name));
     let files = fs::read_dir(FIXTURES).unwrap().map(|entry| {
@@ -537,7 +573,9 @@ fn recorded(mut signal: Signal) -> Value {
 #[test]
 fn every_signal_fits_the_schema() {
     let schema = signal_schema();
-    for heard in SIGNALS.iter().flat_map(|name| all_heard(name)) {
+    let parsed = SIGNALS.iter().chain(RESERVATIONS);
+    let parsed = parsed.map(|name| parse(&fixture(name)).unwrap());
+    for heard in parsed.flat_map(signals) {
         fits(&schema, &recorded(heard.signal)).unwrap();
     }
     let mut long = recorded(heard("asg-terminate").signal);
@@ -567,7 +605,8 @@ fn any_json() -> impl Strategy<Value = Value> {
 
 /// A readable event of any kind; of one that SNS wraps, nothing is changed inside the wrapping.
 fn good_event() -> impl Strategy<Value = Value> {
-    let names: Vec<_> = SIGNALS.iter().chain(LAUNCHES).copied().collect();
+    let names = SIGNALS.iter().chain(LAUNCHES).chain(RESERVATIONS);
+    let names: Vec<_> = names.copied().collect();
     prop::sample::select(names).prop_map(|name| serde_json::from_str(&fixture(name)).unwrap())
 }
 
@@ -624,10 +663,12 @@ fn rewritten(value: &Value, turn: usize, more: &[(String, Value)]) -> String {
     }
 }
 
-fn ids(parsed: &Parsed) -> Vec<&str> {
+/// What the source records, if EC2 says that a reservation holds the one instance.
+fn signals(parsed: Parsed) -> Vec<Heard> {
     match parsed {
-        Parsed::Signals(heard) => heard.iter().map(|h| h.signal.id.as_str()).collect(),
-        _ => Vec::new(),
+        Parsed::Signals(heard) => heard,
+        Parsed::Reservation(reservation) => reservation.heard([INSTANCE.to_owned()]),
+        Parsed::Launch(_) | Parsed::Discarded(_) => Vec::new(),
     }
 }
 
@@ -660,9 +701,9 @@ proptest! {
 
     #[test]
     fn a_changed_event_is_refused_or_still_fits_the_schema(event in mutated_event()) {
-        if let Ok(Parsed::Signals(signals)) = parse(&event.to_string()) {
+        if let Ok(parsed) = parse(&event.to_string()) {
             let schema = signal_schema();
-            for Heard { instance_id, signal } in signals {
+            for Heard { instance_id, signal } in signals(parsed) {
                 prop_assert!((10..=19).contains(&instance_id.len()));
                 let written = recorded(signal.clone());
                 prop_assert_eq!(fits(&schema, &written), Ok(()));
@@ -692,8 +733,8 @@ proptest! {
         let more: Vec<_> = more.into_iter().collect();
         let again = parse(&rewritten(&again, turn, &more)).unwrap();
         prop_assert_eq!(&first, &again);
-        for id in ids(&again) {
-            prop_assert!(is_an_id(id), "{}", id);
+        for Heard { signal, .. } in signals(again) {
+            prop_assert!(is_an_id(&signal.id), "{}", signal.id);
         }
     }
 }

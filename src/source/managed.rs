@@ -1,14 +1,12 @@
 //! Which instances a queue is read for: all of them, or those that carry a tag.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::PoisonError;
-use std::time::Instant;
 
 use super::sqs::Monitor;
-use crate::api::policy::SourceState;
-use crate::aws::{Error, Instances};
+use super::trouble::Question;
+use crate::aws::Instances;
 use crate::cluster::nodes::Resolution;
-use crate::event::Parsed;
+use crate::event::{Heard, Parsed};
 
 /// What is known of the instances that a batch of messages tells of.
 pub(super) enum Managed {
@@ -48,53 +46,45 @@ impl Managed {
 }
 
 impl Monitor {
-    /// Reads the tags of the instances of a batch in one go, if any policy asks for it.
-    pub(super) async fn managed<'a>(
+    /// Reads the tags of these instances in one go, if any policy asks for it.
+    pub(super) async fn managed(
         &self,
         instances: Option<&Instances>,
-        batch: impl Iterator<Item = &'a Parsed>,
+        ids: BTreeSet<String>,
     ) -> Managed {
         let Some(instances) = instances else {
             return Managed::Every;
         };
-        let ids: BTreeSet<String> = batch.flat_map(|parsed| self.concerned(parsed)).collect();
         if ids.is_empty() {
             return Managed::Listed(BTreeMap::new());
         }
         match instances.carrying(&ids).await {
             Ok(carrying) => {
-                self.trouble(None);
+                self.answered(Question::Tags);
                 let listed = ids.into_iter().map(|id| (carrying.contains(&id), id));
                 Managed::Listed(listed.map(|(carries, id)| (id, carries)).collect())
             }
             Err(error) => {
-                tracing::warn!(queue = self.key.url, %error, "tags could not be read; the messages come again");
-                self.trouble(Some(error));
+                self.troubled(Question::Tags, &error);
                 Managed::NotTold
             }
         }
     }
 
     /// The instances that it is worth asking about: nodes, and those that launch.
-    fn concerned(&self, parsed: &Parsed) -> Vec<String> {
+    pub(super) fn concerned(&self, parsed: &Parsed) -> Vec<String> {
         match parsed {
-            Parsed::Signals(heard) => heard
-                .iter()
-                .map(|h| &h.instance_id)
-                .filter(|id| matches!(self.recorder.nodes.resolve(id), Resolution::Node(_)))
-                .cloned()
-                .collect(),
+            Parsed::Signals(heard) => self.nodes_among(heard).collect(),
             Parsed::Launch(launch) if self.completes(launch) => vec![launch.instance_id.clone()],
-            Parsed::Launch(_) | Parsed::Discarded(_) => Vec::new(),
+            // The instances of a reservation are not known yet.
+            Parsed::Launch(_) | Parsed::Reservation(_) | Parsed::Discarded(_) => Vec::new(),
         }
     }
 
-    /// Remembers what keeps tags from being read, and tells of it: without them nothing is acted on.
-    fn trouble(&self, error: Option<Error>) {
-        if let Some(error) = &error {
-            self.tell(SourceState::BackingOff, error.reason(), error.to_string());
-        }
-        *self.troubled.lock().unwrap_or_else(PoisonError::into_inner) =
-            error.map(|_| Instant::now());
+    /// The instances that are nodes.
+    pub(super) fn nodes_among(&self, heard: &[Heard]) -> impl Iterator<Item = String> {
+        let ids = heard.iter().map(|h| &h.instance_id);
+        ids.filter(|id| matches!(self.recorder.nodes.resolve(id), Resolution::Node(_)))
+            .cloned()
     }
 }

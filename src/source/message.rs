@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::launch::Launches;
 use super::managed::{Managed, Management};
 use super::record::{Settled, Verdict};
-use super::sqs::{BACK_OFF_LAST, Monitor};
+use super::sqs::{BACK_OFF_LAST, Monitor, Open};
 use crate::api::policy::UnknownInstances;
 use crate::api::termination::LifecycleHook;
 use crate::aws::Message;
@@ -35,11 +34,12 @@ impl Monitor {
         message: &Message,
         parsed: Result<Parsed, Malformed>,
         managed: &Managed,
-        launches: &Launches,
+        open: &Open,
     ) -> Disposition {
         match parsed {
             Ok(Parsed::Signals(heard)) => self.record_all(message, heard, managed).await,
-            Ok(Parsed::Launch(launch)) => self.launch(message, launch, managed, launches),
+            Ok(Parsed::Launch(launch)) => self.launch(message, launch, managed, open),
+            Ok(Parsed::Reservation(ends)) => self.reservation(message, &ends, open).await,
             Ok(Parsed::Discarded(why)) => Disposition::Delete(vec![Settled::Nothing(why.as_str())]),
             Err(malformed) => {
                 let last = message.receive_count >= MALFORMED_RECEIVES;
@@ -54,7 +54,7 @@ impl Monitor {
     }
 
     /// A message goes when every signal in it is settled.
-    async fn record_all(
+    pub(super) async fn record_all(
         &self,
         message: &Message,
         heard: Vec<Heard>,
@@ -129,8 +129,9 @@ impl Monitor {
         message: &Message,
         mut launch: Launch,
         managed: &Managed,
-        launches: &Launches,
+        open: &Open,
     ) -> Disposition {
+        let launches = &open.launches;
         let management = managed.of(&launch.instance_id);
         let again = Disposition::Release(patience(message.receive_count));
         if self.completes(&launch) && management == Management::NotTold {
@@ -147,13 +148,18 @@ impl Monitor {
         if self.settings.launches.observed {
             return again;
         }
+        self.unknown(message, launch.notice_time.checked_add(UNKNOWN_KEPT).ok())
+    }
+
+    /// A message that is about nothing of ours, until then.
+    pub(super) fn unknown(&self, message: &Message, end: Option<Timestamp>) -> Disposition {
         if self.deletes_unknown() {
-            return Disposition::Delete(vec![Settled::Nothing("UnknownInstance")]);
+            Disposition::Delete(vec![Settled::Nothing("UnknownInstance")])
+        } else if is_past(end) {
+            Disposition::Delete(vec![Settled::Nothing("Expired")])
+        } else {
+            Disposition::Release(patience(message.receive_count))
         }
-        if is_past(launch.notice_time.checked_add(UNKNOWN_KEPT).ok()) {
-            return Disposition::Delete(vec![Settled::Nothing("Expired")]);
-        }
-        again
     }
 
     fn deletes_unknown(&self) -> bool {
@@ -178,7 +184,7 @@ impl Monitor {
     }
 }
 
-fn is_past(time: Option<Timestamp>) -> bool {
+pub(super) fn is_past(time: Option<Timestamp>) -> bool {
     time.is_some_and(|time| time < Timestamp::now())
 }
 

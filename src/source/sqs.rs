@@ -1,6 +1,7 @@
 //! One queue's monitor: long polls, and batches of messages that are settled together.
 
-use std::sync::{Mutex, PoisonError};
+use std::collections::HashMap;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
@@ -14,9 +15,10 @@ use super::pace::back_off;
 use super::record::{Recorder, Settled};
 use super::settings::Settings;
 use super::supervisor::{MonitorState, QueueKey};
+use super::trouble::Question;
 use crate::api::policy::SourceState;
 use crate::aws::{Aws, Instances, Message, Queue, ReceiptHandle};
-use crate::event;
+use crate::event::{self, Malformed, Parsed};
 use crate::telemetry::{Health, Pulse};
 
 /// SQS's longest.
@@ -26,7 +28,7 @@ const AT_ONCE: usize = 8;
 /// The longest wait after failed calls: a queue that is repaired is heard within a minute.
 pub(super) const BACK_OFF_LAST: Duration = Duration::from_mins(1);
 /// A receiver that is silent for longer hangs: the longest poll, and the longest back-off, with room to settle.
-const SILENCE_MAX: Duration = Duration::from_mins(3);
+pub(super) const SILENCE_MAX: Duration = Duration::from_mins(3);
 
 /// A running monitor's parts.
 pub struct Monitor {
@@ -42,17 +44,20 @@ pub struct Monitor {
     pub state: watch::Sender<MonitorState>,
     /// Where its receivers show that they live.
     pub health: Health,
-    /// Since when tags can not be read, if they can not.
-    pub troubled: Mutex<Option<Instant>>,
+    /// What EC2 did not answer, and when it last did not.
+    pub troubles: Mutex<HashMap<Question, Instant>>,
 }
 
 /// What the receivers of a queue share.
-struct Open {
+pub(super) struct Open {
     queue: Queue,
     /// Only if a tag is asked for.
-    instances: Option<Instances>,
-    launches: Launches,
+    pub(super) instances: Option<Instances>,
+    pub(super) launches: Launches,
 }
+
+/// A message, and what it says.
+type Received = (Result<Parsed, Malformed>, Message);
 
 impl Monitor {
     /// Runs the receivers until `stop`; a batch in hand is settled first, and launches that are held are given back.
@@ -102,7 +107,7 @@ impl Monitor {
                         let message = "the queue is read".to_owned();
                         self.tell(SourceState::Polling, "Polling", message);
                     }
-                    self.settle(open, messages, &pulse).await;
+                    Box::pin(self.settle(open, messages, &pulse)).await;
                 }
                 Err(error) => {
                     // One failed poll among good ones is no news.
@@ -117,24 +122,27 @@ impl Monitor {
         }
     }
 
-    /// Whether tags could not be read lately. A message that waits for them is received again within two minutes.
-    fn is_troubled(&self) -> bool {
-        let troubled = *self.troubled.lock().unwrap_or_else(PoisonError::into_inner);
-        troubled.is_some_and(|since| since.elapsed() < SILENCE_MAX)
+    /// Settles what was received. Messages that EC2 must be asked about first hold up no other.
+    async fn settle(&self, open: &Open, messages: Vec<Message>, pulse: &Pulse) {
+        let parsed = messages
+            .into_iter()
+            .map(|message| (event::parse(&message.body), message));
+        let (asked, others): (Vec<_>, Vec<_>) =
+            parsed.partition(|(parsed, _)| matches!(parsed, Ok(Parsed::Reservation(_))));
+        tokio::join!(
+            self.settle_batch(open, others, pulse),
+            self.settle_batch(open, asked, pulse)
+        );
     }
 
     /// Records a batch, then deletes or gives back its messages.
-    async fn settle(&self, open: &Open, messages: Vec<Message>, pulse: &Pulse) {
-        let batch: Vec<_> = messages
-            .into_iter()
-            .map(|message| (event::parse(&message.body), message))
-            .collect();
+    async fn settle_batch(&self, open: &Open, batch: Vec<Received>, pulse: &Pulse) {
         let parsed = batch.iter().filter_map(|(parsed, _)| parsed.as_ref().ok());
-        let managed = &self.managed(open.instances.as_ref(), parsed).await;
+        let concerned = parsed.flat_map(|parsed| self.concerned(parsed)).collect();
+        let managed = &self.managed(open.instances.as_ref(), concerned).await;
         let settled: Vec<_> = futures::stream::iter(batch)
             .map(|(parsed, message)| async move {
-                let launches = &open.launches;
-                let disposition = self.handle(&message, parsed, managed, launches).await;
+                let disposition = self.handle(&message, parsed, managed, open).await;
                 (message.receipt, disposition)
             })
             .buffer_unordered(AT_ONCE)

@@ -171,7 +171,7 @@ impl Supervisor {
             recorder: self.recorder.clone(),
             state: sender,
             health: self.health.clone(),
-            troubled: Mutex::default(),
+            troubles: Mutex::default(),
         };
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         while tasks.try_join_next().is_some() {}

@@ -70,9 +70,12 @@ fn of_document(name: &str, body: &str) -> Vec<Signal> {
 async fn the_api_server_takes_every_signal_as_it_was_heard() {
     let mut heard = Vec::new();
     for (path, body) in fixtures("events") {
-        if let Ok(Parsed::Signals(signals)) = event::parse(&body) {
-            heard.extend(signals.into_iter().map(|signal| (path.clone(), signal)));
-        }
+        let signals = match event::parse(&body) {
+            Ok(Parsed::Signals(signals)) => signals,
+            Ok(Parsed::Reservation(ends)) => ends.heard([INSTANCE.to_owned()]),
+            _ => Vec::new(),
+        };
+        heard.extend(signals.into_iter().map(|signal| (path.clone(), signal)));
     }
     for (path, body) in fixtures("metadata") {
         let name = path.file_stem().unwrap().to_str().unwrap().to_owned();

@@ -19,6 +19,7 @@ mod observe;
 mod people;
 mod queue;
 mod record;
+mod reservation;
 mod scene;
 mod schema;
 mod shared;

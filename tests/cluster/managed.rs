@@ -84,7 +84,7 @@ async fn loses_nothing(kind: FaultKind, reason: &str) {
     let settings = json!({"unknownInstances": "Delete"});
     let corner = managed("untold", 1, settings).await;
     tag(&corner, 0);
-    let fault = Fault::new(DESCRIBE, kind).on_tag(&corner.name);
+    let fault = Fault::new(DESCRIBE, kind).on_filter(&corner.name);
     let fault = corner.world.aws.inject(fault);
     let reboot = Timestamp::now() + Duration::from_hours(1);
     let instance = corner.nodes[0].instance_id.as_str();

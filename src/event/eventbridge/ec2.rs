@@ -4,14 +4,14 @@
 //! your instances", "Monitor interruptible Capacity Reservations" and "Monitor Capacity Blocks using EventBridge" in
 //! the EC2 User Guide.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use serde::Deserialize;
 
 use super::{Envelope, one};
 use crate::api::Time;
 use crate::api::termination::{RUNNING, Signal, SignalKind};
 use crate::event::body::read;
-use crate::event::{Discard, Heard, Malformed, Parsed, field, identity, signal};
+use crate::event::{Discard, Heard, Malformed, Parsed, Reservation, field, identity, signal};
 
 /// The states that an instance leaves its node in, and the one that brings a stopped one back. Of the others, only
 /// pending is left, which says nothing about a node that there is.
@@ -47,6 +47,8 @@ struct StateChange {
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case")]
 struct CapacityBlock {
+    #[serde(default)]
+    capacity_reservation_id: Option<String>,
     #[serde(default)]
     instance_id: Option<String>,
     end_date: String,
@@ -91,38 +93,39 @@ pub(super) fn capacity_reservation(body: &str) -> Result<Parsed, Malformed> {
     let deadline = event.detail.termination_time;
     let deadline = deadline.map(|time| field::time(&time)).transpose()?;
     let action = field::instance_action(event.detail.action)?;
-    let signal = reserved(&instance_id, notice, deadline, action);
+    let signal = signal::capacity_reservation(&instance_id, notice, deadline, action);
     Ok(one(instance_id, signal))
 }
 
-/// The warning is about a reservation. Its instances can only be told if the event names them; each is warned about
-/// by an event of its own as well.
+/// The warning is about a reservation. What it calls by name is heard of at once; if that is the reservation alone, the
+/// instances are to be asked for. Each is warned about by an event of its own as well.
 pub(super) fn capacity_block(body: &str) -> Result<Parsed, Malformed> {
     let event: Envelope<CapacityBlock> = read(body)?;
-    let notice = field::time(&event.time)?;
+    let notice_time = field::time(&event.time)?;
     let end = field::date(&event.detail.end_date)?;
     let deadline = end.checked_sub(BLOCK_TAIL).map_err(|_| Malformed::Time)?;
-    let named = event.detail.instance_id.into_iter();
-    let instances = named.chain(event.resources.0);
-    let heard = instances.filter_map(|named| field::named_instance(&named));
-    let heard = heard.map(|instance_id| Heard {
-        signal: reserved(&instance_id, notice, Some(deadline), None),
+    let resources = &event.resources.0;
+    let instances = event.detail.instance_id.iter().chain(resources);
+    let instances = instances.filter_map(|named| field::named_instance(named));
+    let heard = instances.map(|instance_id| Heard {
+        signal: signal::capacity_reservation(&instance_id, notice_time, Some(deadline), None),
         instance_id,
     });
-    Ok(Parsed::signals(heard.collect()))
-}
-
-fn reserved(
-    instance_id: &str,
-    notice: Timestamp,
-    deadline: Option<Timestamp>,
-    action: Option<String>,
-) -> Signal {
-    let deadline = deadline.map(Time);
-    let id = identity::capacity_reservation(instance_id, deadline.as_ref());
-    Signal {
-        deadline,
-        instance_action: action,
-        ..Signal::new(id, SignalKind::CapacityReservation, Time(notice))
+    let heard: Vec<Heard> = heard.collect();
+    if !heard.is_empty() {
+        return Ok(Parsed::Signals(heard));
+    }
+    let reserved = &event.detail.capacity_reservation_id;
+    let mut reservations = reserved.iter().chain(resources);
+    match reservations.find_map(|named| field::named_reservation(named)) {
+        Some(reservation_id) => Ok(Parsed::Reservation(Reservation {
+            reservation_id,
+            // The guide's example of this event has none.
+            region: field::region(event.region).unwrap_or_default(),
+            notice_time,
+            deadline,
+        })),
+        None if reserved.is_some() => Err(Malformed::ReservationId),
+        None => Ok(Parsed::Discarded(Discard::NoInstance)),
     }
 }

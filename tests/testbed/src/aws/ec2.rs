@@ -1,4 +1,4 @@
-//! EC2 over its Query protocol: which instances there are, and which tags they carry.
+//! EC2 over its Query protocol: which instances there are, which tags they carry, and which capacity they are in.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,12 +14,38 @@ use super::{
 /// The most values of one filter (EC2 API reference, `DescribeInstances`).
 const MAX_VALUES: usize = 200;
 
-/// The instances and the keys of their tags.
+/// The filters that are known.
+const FILTERS: &[&str] = &[
+    "instance-id",
+    "tag-key",
+    "capacity-reservation-id",
+    "instance-state-name",
+];
+
+/// The instances.
 #[derive(Debug)]
 pub(super) struct Ec2 {
-    instances: BTreeMap<String, BTreeSet<String>>,
+    instances: BTreeMap<String, Instance>,
     /// The most instances in one answer, whatever is asked for: EC2 may always answer with fewer.
     page: usize,
+}
+
+/// What EC2 knows of an instance.
+#[derive(Debug, Default)]
+struct Instance {
+    tag_keys: BTreeSet<String>,
+    reservation: Option<String>,
+    terminated: bool,
+}
+
+impl Instance {
+    fn state(&self) -> Value {
+        if self.terminated {
+            json!({ "code": 48, "name": "terminated" })
+        } else {
+            json!({ "code": 16, "name": "running" })
+        }
+    }
 }
 
 impl Default for Ec2 {
@@ -35,9 +61,23 @@ impl Aws {
     /// Lets EC2 know an instance with these keys of tags, or changes them.
     pub fn tag_instance(&self, instance_id: &str, tag_keys: &[&str]) {
         let keys = tag_keys.iter().map(|&key| key.to_owned()).collect();
-        lock(&self.world.ec2)
-            .instances
-            .insert(instance_id.into(), keys);
+        self.instance(instance_id, |instance| instance.tag_keys = keys);
+    }
+
+    /// Lets EC2 know an instance that runs in this capacity reservation, or moves it there.
+    pub fn reserve_instance(&self, instance_id: &str, reservation_id: &str) {
+        let reservation = Some(reservation_id.to_owned());
+        self.instance(instance_id, |instance| instance.reservation = reservation);
+    }
+
+    /// Terminates an instance; EC2 goes on to tell of it.
+    pub fn end_instance(&self, instance_id: &str) {
+        self.instance(instance_id, |instance| instance.terminated = true);
+    }
+
+    fn instance(&self, instance_id: &str, change: impl FnOnce(&mut Instance)) {
+        let mut ec2 = lock(&self.world.ec2);
+        change(ec2.instances.entry(instance_id.into()).or_default());
     }
 
     /// Answers `DescribeInstances` with at most so many instances at a time.
@@ -116,7 +156,7 @@ impl DescribeInstances {
                 let message = format!("filter {} has not 1 to 200 values", filter.name);
                 return Err(invalid("FilterLimitExceeded", message));
             }
-            if !["instance-id", "tag-key"].contains(&filter.name.as_str()) {
+            if !FILTERS.contains(&filter.name.as_str()) {
                 let message = format!("The filter '{}' is invalid", filter.name);
                 return Err(invalid("InvalidParameterValue", message));
             }
@@ -124,13 +164,15 @@ impl DescribeInstances {
         Ok(())
     }
 
-    fn fits(&self, instance_id: &str, tag_keys: &BTreeSet<String>) -> bool {
+    fn fits(&self, instance_id: &str, instance: &Instance) -> bool {
         self.filters.values().all(|filter| {
             filter.values.iter().any(|value| {
                 let value = literal(value);
                 match filter.name.as_str() {
                     "instance-id" => instance_id == value,
-                    _ => tag_keys.contains(&value),
+                    "capacity-reservation-id" => instance.reservation.as_ref() == Some(&value),
+                    "instance-state-name" => instance.state()["name"] == value,
+                    _ => instance.tag_keys.contains(&value),
                 }
             })
         })
@@ -157,11 +199,11 @@ fn describe(ec2: &Ec2, input: &DescribeInstances) -> Value {
     let fitting = ec2
         .instances
         .iter()
-        .filter(|(id, keys)| input.fits(id, keys));
+        .filter(|(id, instance)| input.fits(id, instance));
     let mut page: Vec<Value> = fitting
         .skip(start)
         .take(most + 1)
-        .map(|(id, keys)| reservation(id, keys))
+        .map(|(id, instance)| reservation(id, instance))
         .collect();
     let more = page.len() > most;
     page.truncate(most);
@@ -172,19 +214,23 @@ fn describe(ec2: &Ec2, input: &DescribeInstances) -> Value {
     answer
 }
 
-fn reservation(instance_id: &str, tag_keys: &BTreeSet<String>) -> Value {
-    let tags: Vec<Value> = tag_keys
+fn reservation(instance_id: &str, instance: &Instance) -> Value {
+    let tags: Vec<Value> = instance
+        .tag_keys
         .iter()
         .map(|key| json!({ "key": key, "value": "" }))
         .collect();
-    let instance = json!({
+    let mut described = json!({
         "instanceId": instance_id,
-        "instanceState": { "code": 16, "name": "running" },
+        "instanceState": instance.state(),
         "tagSet": tags,
     });
+    if let Some(reservation) = &instance.reservation {
+        described["capacityReservationId"] = json!(reservation);
+    }
     json!({
         "reservationId": format!("r-{}", instance_id.trim_start_matches("i-")),
         "ownerId": super::ACCOUNT,
-        "instancesSet": [instance],
+        "instancesSet": [described],
     })
 }

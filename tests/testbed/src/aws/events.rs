@@ -84,6 +84,15 @@ pub fn scheduled_reboot(instance_ids: &[&str], start: Timestamp, time: Timestamp
     envelope("AWS Health Event", "aws.health", time, resource, &detail)
 }
 
+/// A `Capacity Block Expiration Warning`, which names its reservation alone; `end` is the block's.
+#[must_use]
+pub fn block_expires(reservation_id: &str, end: Timestamp, time: Timestamp) -> String {
+    let resource = format!("arn:aws:ec2:{REGION}:{ACCOUNT}:capacity-reservation/{reservation_id}");
+    let detail = json!({ "capacity-reservation-id": reservation_id, "end-date": end.to_string() });
+    let kind = "Capacity Block Expiration Warning";
+    envelope(kind, "aws.ec2", time, &resource, &detail)
+}
+
 fn lifecycle(
     kind: &str,
     action: &LifecycleAction,

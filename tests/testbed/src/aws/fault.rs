@@ -89,8 +89,8 @@ pub struct Fault {
     pub queue: Option<String>,
     /// Only calls about the Auto Scaling group of this name; `None` for all calls.
     pub group: Option<String>,
-    /// Only calls about instances with a tag of this key; `None` for all calls.
-    pub tag: Option<String>,
+    /// Only calls with a filter for this value; `None` for all calls.
+    pub filter: Option<String>,
     /// What goes wrong.
     pub kind: FaultKind,
     /// How many calls it strikes; `None` for all, until its guard is dropped.
@@ -105,7 +105,7 @@ impl Fault {
             operation: operation.into(),
             queue: None,
             group: None,
-            tag: None,
+            filter: None,
             kind,
             times: None,
         }
@@ -132,10 +132,10 @@ impl Fault {
         self
     }
 
-    /// Limits it to calls about instances with a tag of this key.
+    /// Limits it to calls with a filter for this value, such as a tag's key.
     #[must_use]
-    pub fn on_tag(mut self, key: &str) -> Self {
-        self.tag = Some(key.into());
+    pub fn on_filter(mut self, value: &str) -> Self {
+        self.filter = Some(value.into());
         self
     }
 }
@@ -180,7 +180,10 @@ impl Faults {
                     .group
                     .as_ref()
                     .is_none_or(|group| asked.params["AutoScalingGroupName"] == group.as_str())
-                && fault.tag.as_ref().is_none_or(|key| asked.concerns_tag(key))
+                && fault
+                    .filter
+                    .as_ref()
+                    .is_none_or(|value| asked.concerns_filter(value))
                 && fault.times.is_none_or(|times| *struck < times);
             here.then(|| {
                 *struck += 1;

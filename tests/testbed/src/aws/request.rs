@@ -74,10 +74,10 @@ impl Asked {
 
 impl Asked {
     /// Whether one of the request's filters has this value.
-    pub fn concerns_tag(&self, key: &str) -> bool {
+    pub fn concerns_filter(&self, of: &str) -> bool {
         let params = self.params.as_object().into_iter().flatten();
         let mut filters = params.filter(|(name, _)| name.starts_with("Filter."));
-        filters.any(|(_, value)| value == key)
+        filters.any(|(_, value)| value == of)
     }
 }
 

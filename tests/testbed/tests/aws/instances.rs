@@ -1,4 +1,4 @@
-//! Tags of instances through the EC2 SDK.
+//! Instances, by their tags and their capacity reservation, through the EC2 SDK.
 
 use anyhow::ensure;
 use aws_sdk_ec2::operation::describe_instances::DescribeInstancesOutput;
@@ -50,6 +50,31 @@ async fn instances_are_found_by_id_and_by_the_keys_of_their_tags_page_by_page() 
             ensure!(instances.len() == found, "{key} {page}: {instances:?}");
             ensure!(instances.iter().all(|i| !i.tags().is_empty()));
         }
+    }
+    ensure!(aws.violations().is_empty());
+    Ok(())
+}
+
+#[tokio::test]
+async fn instances_are_found_by_their_reservation_and_state() -> anyhow::Result<()> {
+    let aws = Aws::start()?;
+    for (instance, reservation) in [("i-1", "cr-1"), ("i-2", "cr-1"), ("i-3", "cr-2")] {
+        aws.reserve_instance(instance, reservation);
+    }
+    aws.tag_instance("i-1", &["managed"]);
+    aws.end_instance("i-2");
+    let client = ec2(&aws).await;
+    for (state, found) in [("running", "i-1"), ("terminated", "i-2")] {
+        let answer = client
+            .describe_instances()
+            .filters(filter("capacity-reservation-id", &["cr-1"]))
+            .filters(filter("instance-state-name", &[state]))
+            .send()
+            .await?;
+        let instances = answer.reservations().iter();
+        let instances: Vec<_> = instances.flat_map(Reservation::instances).collect();
+        ensure!(instances.len() == 1 && instances[0].instance_id() == Some(found));
+        ensure!(instances[0].capacity_reservation_id() == Some("cr-1"));
     }
     ensure!(aws.violations().is_empty());
     Ok(())
