@@ -28,7 +28,7 @@ pub use decide::{Decision, decide};
 pub use effect::{Effect, Outcome};
 pub use found::Lookup;
 pub use key::ActionKey;
-pub use news::happenings;
+pub use news::{News, happenings};
 pub use pods::gone_before;
 pub use say::{admit, settle};
 pub use view::{HookTimeout, Machine, View};

@@ -6,7 +6,7 @@ use super::say::{CORDON_LIFTED, CORDONED, DRAINED, UNDONE, waiting};
 use crate::api::condition;
 use crate::api::termination::{NodeTermination, NodeTerminationStatus, Outcome, Phase, WaitReason};
 
-/// Something worth an Event on the object and its node.
+/// Something worth an Event on the object or its node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct News {
     /// In one CamelCase word.
@@ -15,6 +15,17 @@ pub struct News {
     pub warning: bool,
     /// In a sentence.
     pub note: String,
+}
+
+impl News {
+    /// The node was closed or opened: whoever looks at the node wants to know why.
+    #[must_use]
+    pub fn is_about_the_node(&self) -> bool {
+        matches!(
+            self.reason,
+            "Cordoned" | "CordonLifted" | "Canceled" | "Returned"
+        )
+    }
 }
 
 /// What is worth an Event, given what the record said before and says now: cordoned, blocked, done, failed.

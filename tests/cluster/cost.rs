@@ -9,6 +9,7 @@ use node_termination_operator::api::termination::Phase;
 use serde_json::json;
 use testbed::cluster::{PodOptions, TestNode, delete_node};
 use testbed::control_plane::AuditEntry;
+use testbed::operator;
 
 use crate::scene::{Corner, something_else_is_drained};
 
@@ -25,12 +26,18 @@ fn requests_about(corner: &Corner, node: &TestNode) -> Vec<AuditEntry> {
 
 /// An Event names its object in its body only, so they are counted by what they left.
 async fn events_about(corner: &Corner, node: &TestNode) -> usize {
-    let fields = format!("involvedObject.name={}", node.instance_id);
     let api = Api::<Event>::all(corner.client.clone());
-    let events = api.list(&ListParams::default().fields(&fields)).await;
-    let events = events.unwrap().items.into_iter();
-    let counts = events.map(|e| e.series.and_then(|s| s.count).unwrap_or(1));
-    usize::try_from(counts.sum::<i32>()).unwrap()
+    let mut sum = 0;
+    for name in [&node.instance_id, &node.name] {
+        let fields = format!("involvedObject.name={name}");
+        let events = api.list(&ListParams::default().fields(&fields)).await;
+        let events = events.unwrap().items.into_iter();
+        let ours = |e: &Event| e.reporting_component.as_deref() == Some(operator::NAME);
+        let counts = events.filter(ours);
+        let counts = counts.map(|e| e.series.and_then(|s| s.count).unwrap_or(1));
+        sum += counts.sum::<i32>();
+    }
+    usize::try_from(sum).unwrap()
 }
 
 #[tokio::test]

@@ -15,6 +15,7 @@ mod managed;
 mod migrate;
 mod monitors;
 mod nodes;
+mod nth;
 mod observe;
 mod people;
 mod queue;

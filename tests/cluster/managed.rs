@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use testbed::aws::events::ScheduledChange;
 use testbed::aws::{Call, Fault, FaultKind, events};
 
 use crate::queue::source;
@@ -89,7 +90,7 @@ async fn loses_nothing(kind: FaultKind, reason: &str) {
     let reboot = Timestamp::now() + Duration::from_hours(1);
     let instance = corner.nodes[0].instance_id.as_str();
     corner.interrupt(&corner.nodes[0]);
-    let told = events::scheduled_reboot(&[instance], reboot, Timestamp::now());
+    let told = ScheduledChange::reboot(&[instance], reboot).event("upcoming", Timestamp::now());
     corner.queue.send(told).unwrap();
     corner
         .await_policy(|p| {

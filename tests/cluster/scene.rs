@@ -7,8 +7,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::{Node, Pod};
-use kube::api::PostParams;
+use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use node_termination_operator::api::policy::TerminationPolicy;
 use node_termination_operator::api::termination::{NodeTermination, Phase};
@@ -23,6 +24,8 @@ pub use facts::{is_cordoned, is_untouched, patch, says, status};
 
 /// The label that a test's nodes and its policy share.
 pub const TEAM: &str = "team";
+/// The label of a node that an agent is to run on.
+pub const WITH_AGENT: &str = "testbed/agent";
 /// What a spot notice, and so anything else here, may take.
 const PATIENCE: Duration = Duration::from_mins(2);
 
@@ -41,9 +44,9 @@ pub async fn world() -> &'static World {
 
 async fn start() -> World {
     let control_plane = operator::control_plane(true).await.unwrap();
-    operator::install(&control_plane, Path::new(env!("CARGO_MANIFEST_DIR")))
-        .await
-        .unwrap();
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
+    operator::install(&control_plane, repository).await.unwrap();
+    install_agent(&control_plane, repository).await;
     // A kind that was just defined is not watched at once everywhere.
     let client = control_plane.client().await.unwrap();
     let policies = Api::<TerminationPolicy>::all(client.clone());
@@ -63,6 +66,24 @@ async fn start() -> World {
         aws,
         operator,
     }
+}
+
+/// The agents' account, and their `DaemonSet` for nodes that ask for it: the others' pods are counted.
+async fn install_agent(control_plane: &ControlPlane, repository: &Path) {
+    operator::install_agent(control_plane, repository)
+        .await
+        .unwrap();
+    let client = control_plane.client().await.unwrap();
+    let sets = Api::<DaemonSet>::namespaced(client, operator::NAME);
+    let selector = json!({WITH_AGENT: "true"});
+    let narrowed = json!({"spec": {"template": {"spec": {"nodeSelector": selector}}}});
+    sets.patch(
+        operator::AGENT,
+        &PatchParams::default(),
+        &Patch::Merge(narrowed),
+    )
+    .await
+    .unwrap();
 }
 
 /// The operator's binary.

@@ -9,6 +9,7 @@ use kube::api::PostParams;
 use node_termination_operator::api::policy::TerminationPolicy;
 use node_termination_operator::api::termination::{Phase, SignalKind};
 use serde_json::{Value, json};
+use testbed::aws::events::ScheduledChange;
 use testbed::aws::{ActionState, EndedBy, LifecycleResult, REGION, events};
 use testbed::cluster::{instance_id, join_node, make_nodes, map};
 
@@ -43,7 +44,7 @@ async fn a_message_about_three_instances_becomes_three_incidents() {
         .map(|n| n.instance_id.as_str())
         .collect();
     let soon = Timestamp::now() + Duration::from_hours(1);
-    let told = events::scheduled_reboot(&ids, soon, Timestamp::now());
+    let told = ScheduledChange::reboot(&ids, soon).event("upcoming", Timestamp::now());
     corner.queue.send(told).unwrap();
     corner.queue.await_empty(SETTLED).await.unwrap();
     for id in ids {
@@ -65,7 +66,8 @@ async fn a_message_that_is_about_a_foreign_instance_too_is_recorded_and_left_unt
     let foreign = instance_id();
     let [first, second] = [0, 1].map(|n| corner.nodes[n].instance_id.as_str());
     let soon = Timestamp::now() + Duration::from_hours(1);
-    let told = events::scheduled_reboot(&[first, &foreign, second], soon, Timestamp::now());
+    let told = ScheduledChange::reboot(&[first, &foreign, second], soon)
+        .event("upcoming", Timestamp::now());
     corner.queue.send(told).unwrap();
     for id in [first, second] {
         corner.await_incident(id, |_| true).await;

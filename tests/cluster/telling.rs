@@ -49,8 +49,13 @@ async fn kubectl_tells_what_blocks_a_drain_and_what_has_happened() {
     keep_only(&corner, "pdb", 0).await;
     corner.await_phase(&node.instance_id, Phase::Released).await;
     let events = Api::<Event>::all(corner.client.clone());
-    for reason in ["Cordoned", "Blocked", "Released"] {
-        let fields = format!("involvedObject.name={},reason={reason}", node.instance_id);
+    // That the node was closed is told on the node.
+    for (name, reason) in [
+        (&node.name, "Cordoned"),
+        (&node.instance_id, "Blocked"),
+        (&node.instance_id, "Released"),
+    ] {
+        let fields = format!("involvedObject.name={name},reason={reason}");
         let selector = watcher::Config::default().fields(&fields);
         within(await_count(events.clone(), selector, 1, |_| true)).await;
     }

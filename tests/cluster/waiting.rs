@@ -90,7 +90,8 @@ async fn await_waiting(corner: &Corner, name: &str, reason: WaitReason) -> NodeT
         .await
 }
 
-async fn set_boot(corner: &Corner, node: &TestNode, boot: &str) {
+/// Lets the node's kubelet report this boot ID.
+pub async fn set_boot(corner: &Corner, node: &TestNode, boot: &str) {
     let api = Api::<Node>::all(corner.client.clone());
     let found = api.get(&node.name).await.unwrap();
     let info = found.status.and_then(|s| s.node_info).unwrap_or_default();

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Resource;
 use kube::ResourceExt;
 use serde_json::Value;
@@ -15,7 +16,7 @@ use crate::api::condition::{self, RECONCILING};
 use crate::api::termination::{NodeTermination, NodeTerminationStatus, Phase};
 use crate::cluster::events::Happening;
 use crate::cluster::{self, status};
-use crate::lifecycle;
+use crate::lifecycle::{self, News};
 
 /// Mere progress is written this long after the last report, then ever more seldom: a drain of half a minute costs
 /// one such write.
@@ -178,22 +179,7 @@ fn tell(
         context.timeline.reached(&name, "released");
     }
     for news in lifecycle::happenings(object, before, status) {
-        let regarding = object.object_ref(&());
-        let node = k8s_openapi::api::core::v1::ObjectReference {
-            api_version: Some("v1".to_owned()),
-            kind: Some("Node".to_owned()),
-            name: Some(object.spec.node_name.clone()),
-            uid: object.node_uid().map(str::to_owned),
-            ..Default::default()
-        };
-        context.events.emit(Happening {
-            regarding,
-            related: Some(node),
-            warning: news.warning,
-            reason: news.reason,
-            action: "Terminate",
-            note: news.note,
-        });
+        publish(object, news, context);
     }
     if let (Some(phase), Some(outcome)) = (status.phase, status.outcome)
         && phase.is_finished()
@@ -209,6 +195,31 @@ fn tell(
             "incident over"
         );
     }
+}
+
+/// Publishes it on the record, or on the node, where people look first; each names the other.
+fn publish(object: &NodeTermination, news: News, context: &Context) {
+    let record = object.object_ref(&());
+    let node = ObjectReference {
+        api_version: Some("v1".to_owned()),
+        kind: Some("Node".to_owned()),
+        name: Some(object.spec.node_name.clone()),
+        uid: object.node_uid().map(str::to_owned),
+        ..ObjectReference::default()
+    };
+    let (regarding, related) = if news.is_about_the_node() {
+        (node, record)
+    } else {
+        (record, node)
+    };
+    context.events.emit(Happening {
+        regarding,
+        related: Some(related),
+        warning: news.warning,
+        reason: news.reason,
+        action: "Terminate",
+        note: news.note,
+    });
 }
 
 fn forget(object: &NodeTermination, context: &Context) {

@@ -1,15 +1,20 @@
-//! The messages that `EventBridge` puts into the queue, in AWS's formats.
+//! The messages that AWS puts into the queue, in its formats: events of `EventBridge`, and notifications.
 //!
 //! Sources: Amazon EC2 User Guide, "Spot Instance interruption notices"; Amazon EC2 Auto Scaling User Guide,
-//! "`EventBridge` event reference".
+//! "`EventBridge` event reference"; and those that the modules below name.
 
-use std::time::Duration;
+mod ec2;
+mod health;
+mod notification;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{ACCOUNT, LifecycleAction, REGION};
+pub use ec2::{block_expires, capacity_reservation, rebalance_recommendation, state_change};
+pub use health::ScheduledChange;
+pub use notification::{direct_notification, sns, test_notification};
 
 /// An `EC2 Spot Instance Interruption Warning`; `time` is when it was sent, two minutes before the end.
 #[must_use]
@@ -38,61 +43,6 @@ pub fn launch_lifecycle(action: &LifecycleAction, time: Timestamp) -> String {
     lifecycle(kind, action, transition, (origin, destination), time)
 }
 
-/// What Auto Scaling sends to a queue by itself, without `EventBridge`, when an action starts. It names no region.
-#[must_use]
-pub fn direct_notification(action: &LifecycleAction, transition: &str, time: Timestamp) -> String {
-    json!({
-        "Origin": "AutoScalingGroup",
-        "Destination": "EC2",
-        "AccountId": ACCOUNT,
-        "RequestId": Uuid::new_v4().to_string(),
-        "Service": "AWS Auto Scaling",
-        "Time": time.to_string(),
-        "AutoScalingGroupName": action.group,
-        "LifecycleHookName": action.hook,
-        "LifecycleActionToken": action.token,
-        "EC2InstanceId": action.instance_id,
-        "LifecycleTransition": transition,
-    })
-    .to_string()
-}
-
-/// An `AWS Health Event`: a reboot of these instances is scheduled for then.
-#[must_use]
-pub fn scheduled_reboot(instance_ids: &[&str], start: Timestamp, time: Timestamp) -> String {
-    let code = "AWS_EC2_INSTANCE_REBOOT_MAINTENANCE_SCHEDULED";
-    let date = |time: Timestamp| time.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
-    let entity = |id: &&str| json!({ "entityValue": id, "status": "PENDING", "tags": {} });
-    let detail = json!({
-        "eventArn": format!("arn:aws:health:{REGION}::event/EC2/{code}/{code}_{}", Uuid::new_v4()),
-        "service": "EC2",
-        "eventTypeCode": code,
-        "eventTypeCategory": "scheduledChange",
-        "eventScopeCode": "ACCOUNT_SPECIFIC",
-        "communicationId": Uuid::new_v4().to_string(),
-        "startTime": date(start),
-        "endTime": date(start + Duration::from_hours(2)),
-        "lastUpdatedTime": date(time),
-        "statusCode": "upcoming",
-        "eventRegion": REGION,
-        "affectedEntities": instance_ids.iter().map(entity).collect::<Vec<_>>(),
-        "affectedAccount": ACCOUNT,
-        "page": "1",
-        "totalPages": "1",
-    });
-    let resource = instance_ids.first().copied().unwrap_or_default();
-    envelope("AWS Health Event", "aws.health", time, resource, &detail)
-}
-
-/// A `Capacity Block Expiration Warning`, which names its reservation alone; `end` is the block's.
-#[must_use]
-pub fn block_expires(reservation_id: &str, end: Timestamp, time: Timestamp) -> String {
-    let resource = format!("arn:aws:ec2:{REGION}:{ACCOUNT}:capacity-reservation/{reservation_id}");
-    let detail = json!({ "capacity-reservation-id": reservation_id, "end-date": end.to_string() });
-    let kind = "Capacity Block Expiration Warning";
-    envelope(kind, "aws.ec2", time, &resource, &detail)
-}
-
 fn lifecycle(
     kind: &str,
     action: &LifecycleAction,
@@ -118,8 +68,17 @@ fn lifecycle(
 }
 
 fn envelope(kind: &str, source: &str, time: Timestamp, resource: &str, detail: &Value) -> String {
-    // EventBridge's own times are whole seconds.
-    let time = Timestamp::from_second(time.as_second()).unwrap_or(time);
+    envelope_of(kind, source, time, &[resource], detail)
+}
+
+fn envelope_of(
+    kind: &str,
+    source: &str,
+    time: Timestamp,
+    resources: &[&str],
+    detail: &Value,
+) -> String {
+    let time = whole(time);
     json!({
         "version": "0",
         "id": Uuid::new_v4().to_string(),
@@ -128,8 +87,13 @@ fn envelope(kind: &str, source: &str, time: Timestamp, resource: &str, detail: &
         "account": ACCOUNT,
         "time": time.to_string(),
         "region": REGION,
-        "resources": [resource],
+        "resources": resources,
         "detail": detail,
     })
     .to_string()
+}
+
+/// `EventBridge`'s own times are whole seconds.
+fn whole(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
