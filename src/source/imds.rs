@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::pace::{back_off, jitter};
-use super::record::{Recorder, Verdict};
+use super::record::{Recorder, Settled, Verdict};
 use crate::api::policy::TerminationPolicy;
 use crate::api::termination::Signal;
 use crate::aws::{Document, Metadata};
@@ -65,8 +65,10 @@ struct Memory {
     /// The instance that the metadata speaks of, once it is the node's.
     instance_id: Option<String>,
     feeds: Feeds,
-    /// Signals that need not be sent again.
-    settled: HashSet<String>,
+    /// Signals that are recorded and are not sent again.
+    recorded: HashSet<String>,
+    /// Signals that there was nothing to record of, as the policies were.
+    unwanted: HashSet<String>,
     /// Failures in a row to learn who we are.
     lost: u32,
     /// Failures in a row to record.
@@ -75,8 +77,23 @@ struct Memory {
 }
 
 impl Memory {
-    /// Whether all that was to be recorded is.
-    fn recorded(&mut self, all: bool) {
+    fn knows(&self, id: &str) -> bool {
+        self.recorded.contains(id) || self.unwanted.contains(id)
+    }
+
+    fn settle(&mut self, id: String, settled: &Settled) {
+        let known = match settled {
+            Settled::Recorded(_) => &mut self.recorded,
+            Settled::Nothing(_) => &mut self.unwanted,
+        };
+        if known.len() >= SETTLED_MAX {
+            known.clear();
+        }
+        known.insert(id);
+    }
+
+    /// Notes whether all that was to be recorded is.
+    fn note(&mut self, all: bool) {
         if all {
             self.unrecorded = 0;
             self.record_due = None;
@@ -172,7 +189,7 @@ impl Monitor {
             memory.node = Some(node);
             memory.versions = versions;
             // What one policy ignores another may want.
-            memory.settled.clear();
+            memory.unwanted.clear();
         }
         let node = memory.node.as_ref();
         let policy = node.and_then(|node| self.recorder.policies.speaking_for(node));
@@ -232,12 +249,12 @@ impl Monitor {
         // Agents that started together shall not poll together.
         let next = Instant::now() + interval.mul_f64(0.9 + 0.2 * jitter());
         let mut new = memory.feeds.read(&self.metadata, &instance, next).await;
-        new.retain(|signal| !memory.settled.contains(&signal.id));
+        new.retain(|signal| !memory.knows(&signal.id));
         if new.is_empty() {
-            memory.recorded(true);
+            memory.note(true);
         } else if memory.record_due.is_none_or(|due| due <= Instant::now()) {
             let all = self.record(memory, &instance, new).await;
-            memory.recorded(all);
+            memory.note(all);
         }
         self.tell(memory);
         memory.feeds.due().unwrap_or(next)
@@ -271,12 +288,9 @@ impl Monitor {
                 signal,
             };
             match self.recorder.record(&heard).await {
-                Verdict::Settled(_) => drop(memory.settled.insert(id)),
+                Verdict::Settled(settled) => memory.settle(id, &settled),
                 Verdict::UnknownInstance | Verdict::MaybeUnknown | Verdict::Later(_) => all = false,
             }
-        }
-        if memory.settled.len() > SETTLED_MAX {
-            memory.settled.clear();
         }
         all
     }

@@ -201,7 +201,7 @@ async fn what_an_agent_may_not_change_is_refused_and_what_others_have_set_does_n
     // The queue's monitor and a person were there first.
     for node in [own_node, victim] {
         let mut body = own(node);
-        body["metadata"]["labels"] = json!({"by": "a person"});
+        body["metadata"]["labels"] = json!({"by": "a-person"});
         body["metadata"]["finalizers"] = json!(["nodetermination.dev/undo"]);
         body["spec"]["hold"] = json!(true);
         body["spec"]["signals"] = json!([signal("InstanceStateChange", 9)]);

@@ -27,7 +27,7 @@ pub const AGENT_USER: &str =
 pub struct World {
     pub control_plane: ControlPlane,
     pub aws: Aws,
-    pub operator: Operator,
+    _operator: Operator,
 }
 
 /// The shared world, started by the first test that asks.
@@ -44,7 +44,7 @@ pub async fn world() -> &'static World {
             World {
                 control_plane,
                 aws,
-                operator,
+                _operator: operator,
             }
         })
         .await
