@@ -135,7 +135,7 @@ impl Lost {
 impl Monitor {
     /// Runs until `stop`.
     pub async fn run(mut self, stop: CancellationToken) {
-        stop.run_until_cancelled(self.work()).await;
+        stop.run_until_cancelled(Box::pin(self.work())).await;
     }
 
     async fn work(&mut self) {
@@ -161,7 +161,7 @@ impl Monitor {
         let interval = match self.prepare(memory).await {
             Ok(interval) => interval,
             Err(lost) => {
-                self.state.missing(lost.reason, lost.message);
+                self.state.missing(lost.reason, &lost.message);
                 // Nothing of what is known may be true any more.
                 memory.node = None;
                 memory.instance_id = None;
@@ -173,7 +173,7 @@ impl Monitor {
         memory.lost = 0;
         let Some(interval) = interval else {
             let message = "no policy of this node has an imds source";
-            self.state.ready("Idle", message.to_owned());
+            self.state.ready("Idle", message);
             return Instant::now() + BEAT;
         };
         self.poll(memory, interval).await
@@ -299,12 +299,12 @@ impl Monitor {
         match memory.feeds.failing() {
             _ if memory.unrecorded > 0 => {
                 let message = "a notice could not be recorded yet";
-                self.state.missing("NotRecorded", message.to_owned());
+                self.state.missing("NotRecorded", message);
             }
-            Some((reason, message)) => self.state.missing(reason, message),
+            Some((reason, message)) => self.state.missing(reason, &message),
             None => {
                 let message = "the instance metadata is read";
-                self.state.ready("Polling", message.to_owned());
+                self.state.ready("Polling", message);
             }
         }
     }
@@ -319,7 +319,7 @@ impl Monitor {
         loop {
             tokio::select! {
                 () = sleep_until(until) => return,
-                changed = changes.recv() => match changed {
+                news = changes.recv() => match news {
                     Err(RecvError::Closed) => return sleep_until(until).await,
                     // One who looks for the node knows it anew in any case.
                     _ if memory.node.is_none() => {}
