@@ -7,7 +7,7 @@ use kube::Api;
 use node_termination_operator::api::condition;
 use node_termination_operator::api::policy::TerminationPolicy;
 use node_termination_operator::api::termination::Phase;
-use testbed::cluster::{self, PodOptions, TestNode, await_object};
+use testbed::cluster::{self, PodOptions, await_object};
 use testbed::imds::{Answer, Imds, documents};
 use testbed::{Operator, operator};
 
@@ -95,9 +95,11 @@ impl Stage {
         }
         for (node, reader) in self.nodes.iter().zip(&readers) {
             reader.agent.await_ready().await?;
-            #[expect(clippy::cast_precision_loss, reason = "megabytes for people")]
-            let mega = reader.agent.process().rss_bytes()? as f64 / 1e6;
-            println!("{}: the agent is ready, {mega:.0} MB", node.name);
+            let kilo = reader.agent.process().anonymous_bytes()? / 1000;
+            println!(
+                "{}: the agent is ready and uses {kilo} kB beside its program",
+                node.name
+            );
         }
         Ok(readers)
     }
@@ -130,23 +132,37 @@ impl Stage {
 
     /// What somebody who took over one node's agent would try.
     async fn overreach(&self, reader: &Reader) -> anyhow::Result<()> {
-        headline(
-            "Another node's agent tries to announce the end of node-1, and to hold its record",
+        headline("Node-2's agent tries to hold the record of node-1, and to have node-1 drained");
+        let victim = &self.nodes[1];
+        let hold = r#"{"spec":{"hold":true}}"#;
+        let name = &victim.instance_id;
+        self.refused(
+            reader,
+            &["patch", "nt", name, "--type", "merge", "-p", hold],
+        )
+        .await?;
+        let file = self.control_plane.folder().join("drain-node-1.yaml");
+        let object = format!(
+            "apiVersion: nodetermination.dev/v1alpha1\nkind: NodeTermination\n\
+             metadata: {{name: drain-node-1}}\nspec: {{nodeName: {}}}\n",
+            victim.name
         );
-        let victim: &TestNode = &self.nodes[1];
-        for patch in [r#"{"spec":{"hold":true}}"#, r#"{"spec":{"signals":[]}}"#] {
-            let name = &victim.instance_id;
-            let attempt = ["patch", "nt", name, "--type", "merge", "-p", patch];
-            println!(
-                "$ kubectl {}    # with the token of node-2's agent",
-                attempt.join(" ")
-            );
-            let with_token = [&attempt[..], &["--kubeconfig", &reader.kubeconfig]].concat();
-            match self.control_plane.kubectl(&with_token).await {
-                Ok(_) => anyhow::bail!("it was let do that"),
-                Err(refusal) => println!("{}\n", refusal.root_cause()),
-            }
-        }
+        std::fs::write(&file, object)?;
+        let file = file.to_str().context("the path is not UTF-8")?;
+        self.refused(reader, &["create", "-f", file]).await
+    }
+
+    /// Runs kubectl with an agent's token and shows the refusal.
+    async fn refused(&self, reader: &Reader, arguments: &[&str]) -> anyhow::Result<()> {
+        println!("$ kubectl {}", arguments.join(" "));
+        let with_token = [arguments, &["--kubeconfig", &reader.kubeconfig]].concat();
+        let Err(refusal) = self.control_plane.kubectl(&with_token).await else {
+            anyhow::bail!("the agent was let do that");
+        };
+        let refusal = refusal.to_string();
+        let said = refusal.split_once("denied request: ");
+        let (_, said) = said.with_context(|| refusal.clone())?;
+        println!("denied: {said}\n");
         Ok(())
     }
 

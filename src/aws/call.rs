@@ -1,5 +1,6 @@
 //! One call: under a timeout, classified, counted.
 
+use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use aws_sdk_sqs::config::http::HttpResponse;
@@ -24,7 +25,7 @@ where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
     let classify = |error| classify(operation, &error);
-    observed(metrics, operation, limit, send, classify).await
+    observed(metrics, operation, limit, Box::pin(send), classify).await
 }
 
 /// Awaits `send` for at most `limit`, whatever its errors are.
@@ -32,11 +33,11 @@ pub(super) async fn observed<T, E>(
     metrics: &Metrics,
     operation: Operation,
     limit: Duration,
-    send: impl Future<Output = Result<T, E>>,
+    send: Pin<Box<impl Future<Output = Result<T, E>>>>,
     classify: impl FnOnce(E) -> Error,
 ) -> Result<T, Error> {
     let started = Instant::now();
-    let result = match timeout(limit, Box::pin(send)).await {
+    let result = match timeout(limit, send).await {
         Ok(answer) => answer.map_err(classify),
         Err(_elapsed) => {
             let message = format!("no answer within {limit:?}");

@@ -116,7 +116,7 @@ impl Metadata {
             }
         };
         let classify = |error| classify(document, &error);
-        observed(&self.metrics, operation, TIMEOUT, send, classify).await
+        observed(&self.metrics, operation, TIMEOUT, Box::pin(send), classify).await
     }
 
     fn session(&self) -> Arc<imds::Client> {

@@ -1,4 +1,4 @@
-//! How the agents of the operator's own namespace are, from their DaemonSets.
+//! How the agents of the operator's own namespace are, as their `DaemonSet` tells.
 
 use std::collections::BTreeMap;
 
@@ -30,45 +30,52 @@ struct DaemonSetStatus {
     number_ready: u32,
 }
 
-/// The agents there should be, and those that are ready.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Agents {
-    /// Nodes that should run one.
-    pub desired: u32,
-    /// Agents that read their metadata, or have nothing to read.
-    pub ready: u32,
+/// How the agents are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Agents {
+    /// Not known yet.
+    NotRead,
+    /// There is no `DaemonSet`.
+    Absent,
+    /// The agents of all `DaemonSets` together.
+    Running {
+        /// Nodes that should run one.
+        desired: u32,
+        /// Agents that read their metadata, or have nothing to read.
+        ready: u32,
+    },
 }
 
 /// What is known of the agents; cheap to clone.
 #[derive(Clone, Debug)]
-pub struct AgentWatch(watch::Receiver<Option<Option<Agents>>>);
+pub struct AgentWatch(watch::Receiver<Agents>);
 
 impl AgentWatch {
     /// Starts watching the agents of `namespace` until `stop`.
     #[must_use]
     pub fn start(client: Client, namespace: &str, stop: CancellationToken) -> Self {
-        let (sender, receiver) = watch::channel(None);
+        let (sender, receiver) = watch::channel(Agents::NotRead);
         let api = Api::<DaemonSetObject>::namespaced(client, namespace);
         let config = always_on().labels(AGENT_LABEL);
         let mut sets = Sets::default();
         let watching = follow(api, config, stop, move |event| {
             if let Some(agents) = sets.take(event) {
-                sender.send_if_modified(|known| known.replace(agents) != Some(agents));
+                sender.send_if_modified(|known| std::mem::replace(known, agents) != agents);
             }
         });
         tokio::spawn(watching);
         Self(receiver)
     }
 
-    /// The agents of all `DaemonSets` together. `None`: not known yet; `Some(None)`: there is no `DaemonSet`.
+    /// How they are now.
     #[must_use]
-    pub fn agents(&self) -> Option<Option<Agents>> {
+    pub fn agents(&self) -> Agents {
         *self.0.borrow()
     }
 
     /// Told whenever that changes.
     #[must_use]
-    pub fn changes(&self) -> watch::Receiver<Option<Option<Agents>>> {
+    pub fn changes(&self) -> watch::Receiver<Agents> {
         self.0.clone()
     }
 }
@@ -82,7 +89,7 @@ struct Sets {
 
 impl Sets {
     /// Takes one event. Returns what they are together, unless a list is under way.
-    fn take(&mut self, event: Event<DaemonSetObject>) -> Option<Option<Agents>> {
+    fn take(&mut self, event: Event<DaemonSetObject>) -> Option<Agents> {
         match event {
             Event::Init => self.listing = Some(BTreeMap::new()),
             Event::InitApply(set) => {
@@ -96,15 +103,17 @@ impl Sets {
         self.listing.is_none().then(|| self.together())
     }
 
-    fn together(&self) -> Option<Agents> {
-        let all = self.known.values().map(|status| Agents {
-            desired: status.desired_number_scheduled,
-            ready: status.number_ready,
-        });
-        all.reduce(|a, b| Agents {
-            desired: a.desired.saturating_add(b.desired),
-            ready: a.ready.saturating_add(b.ready),
-        })
+    fn together(&self) -> Agents {
+        if self.known.is_empty() {
+            return Agents::Absent;
+        }
+        let sum = |count: fn(&DaemonSetStatus) -> u32| {
+            self.known.values().map(count).fold(0, u32::saturating_add)
+        };
+        Agents::Running {
+            desired: sum(|set| set.desired_number_scheduled),
+            ready: sum(|set| set.number_ready),
+        }
     }
 }
 
@@ -126,7 +135,7 @@ mod tests {
 
     #[test]
     fn agents_of_several_daemon_sets_are_counted_together_once_all_are_listed() {
-        let agents = |desired, ready| Some(Some(Agents { desired, ready }));
+        let agents = |desired, ready| Some(Agents::Running { desired, ready });
         let mut sets = Sets::default();
         assert_eq!(sets.take(Event::Init), None);
         assert_eq!(sets.take(Event::InitApply(set("arm", 4, 3))), None);
@@ -135,6 +144,6 @@ mod tests {
         assert_eq!(sets.take(Event::Apply(set("arm", 4, 4))), agents(10, 9));
         assert_eq!(sets.take(Event::Delete(set("arm", 4, 4))), agents(6, 5));
         assert_eq!(sets.take(Event::Init), None);
-        assert_eq!(sets.take(Event::InitDone), Some(None));
+        assert_eq!(sets.take(Event::InitDone), Some(Agents::Absent));
     }
 }

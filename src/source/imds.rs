@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::pace::{back_off, jitter};
-use super::record::{Recorder, Verdict};
+use super::record::{Recorder, Settled, Verdict};
 use crate::api::policy::TerminationPolicy;
 use crate::api::termination::Signal;
 use crate::aws::{Document, Metadata};
@@ -65,8 +65,10 @@ struct Memory {
     /// The instance that the metadata speaks of, once it is the node's.
     instance_id: Option<String>,
     feeds: Feeds,
-    /// Signals that need not be sent again.
-    settled: HashSet<String>,
+    /// Signals that are recorded and are not sent again.
+    recorded: HashSet<String>,
+    /// Signals that there was nothing to record of, as the policies were.
+    unwanted: HashSet<String>,
     /// Failures in a row to learn who we are.
     lost: u32,
     /// Failures in a row to record.
@@ -75,8 +77,23 @@ struct Memory {
 }
 
 impl Memory {
-    /// Whether all that was to be recorded is.
-    fn recorded(&mut self, all: bool) {
+    fn knows(&self, id: &str) -> bool {
+        self.recorded.contains(id) || self.unwanted.contains(id)
+    }
+
+    fn settle(&mut self, id: String, settled: &Settled) {
+        let known = match settled {
+            Settled::Recorded(_) => &mut self.recorded,
+            Settled::Nothing(_) => &mut self.unwanted,
+        };
+        if known.len() >= SETTLED_MAX {
+            known.clear();
+        }
+        known.insert(id);
+    }
+
+    /// Notes whether all that was to be recorded is.
+    fn note(&mut self, all: bool) {
         if all {
             self.unrecorded = 0;
             self.record_due = None;
@@ -118,7 +135,7 @@ impl Lost {
 impl Monitor {
     /// Runs until `stop`.
     pub async fn run(mut self, stop: CancellationToken) {
-        stop.run_until_cancelled(self.work()).await;
+        stop.run_until_cancelled(Box::pin(self.work())).await;
     }
 
     async fn work(&mut self) {
@@ -144,7 +161,7 @@ impl Monitor {
         let interval = match self.prepare(memory).await {
             Ok(interval) => interval,
             Err(lost) => {
-                self.state.missing(lost.reason, lost.message);
+                self.state.missing(lost.reason, &lost.message);
                 // Nothing of what is known may be true any more.
                 memory.node = None;
                 memory.instance_id = None;
@@ -156,7 +173,7 @@ impl Monitor {
         memory.lost = 0;
         let Some(interval) = interval else {
             let message = "no policy of this node has an imds source";
-            self.state.ready("Idle", message.to_owned());
+            self.state.ready("Idle", message);
             return Instant::now() + BEAT;
         };
         self.poll(memory, interval).await
@@ -172,7 +189,7 @@ impl Monitor {
             memory.node = Some(node);
             memory.versions = versions;
             // What one policy ignores another may want.
-            memory.settled.clear();
+            memory.unwanted.clear();
         }
         let node = memory.node.as_ref();
         let policies = &self.recorder.policies;
@@ -234,12 +251,12 @@ impl Monitor {
         // Agents that started together shall not poll together.
         let next = Instant::now() + interval.mul_f64(0.9 + 0.2 * jitter());
         let mut new = memory.feeds.read(&self.metadata, &instance, next).await;
-        new.retain(|signal| !memory.settled.contains(&signal.id));
+        new.retain(|signal| !memory.knows(&signal.id));
         if new.is_empty() {
-            memory.recorded(true);
+            memory.note(true);
         } else if memory.record_due.is_none_or(|due| due <= Instant::now()) {
             let all = self.record(memory, &instance, new).await;
-            memory.recorded(all);
+            memory.note(all);
         }
         self.tell(memory);
         memory.feeds.due().unwrap_or(next)
@@ -273,12 +290,9 @@ impl Monitor {
                 signal,
             };
             match self.recorder.record(&heard).await {
-                Verdict::Settled(_) => drop(memory.settled.insert(id)),
+                Verdict::Settled(settled) => memory.settle(id, &settled),
                 Verdict::UnknownInstance | Verdict::MaybeUnknown | Verdict::Later(_) => all = false,
             }
-        }
-        if memory.settled.len() > SETTLED_MAX {
-            memory.settled.clear();
         }
         all
     }
@@ -287,12 +301,12 @@ impl Monitor {
         match memory.feeds.failing() {
             _ if memory.unrecorded > 0 => {
                 let message = "a notice could not be recorded yet";
-                self.state.missing("NotRecorded", message.to_owned());
+                self.state.missing("NotRecorded", message);
             }
-            Some((reason, message)) => self.state.missing(reason, message),
+            Some((reason, message)) => self.state.missing(reason, &message),
             None => {
                 let message = "the instance metadata is read";
-                self.state.ready("Polling", message.to_owned());
+                self.state.ready("Polling", message);
             }
         }
     }
@@ -307,7 +321,7 @@ impl Monitor {
         loop {
             tokio::select! {
                 () = sleep_until(until) => return,
-                changed = changes.recv() => match changed {
+                news = changes.recv() => match news {
                     Err(RecvError::Closed) => return sleep_until(until).await,
                     // One who looks for the node knows it anew in any case.
                     _ if memory.node.is_none() => {}

@@ -95,7 +95,7 @@ fn refusal<T>(answer: kube::Result<T>, what: &str) -> String {
 
 #[tokio::test]
 async fn what_an_agent_may_not_create_is_refused() {
-    let corner = Corner::new(open().await, "creates", 2, crate::scene::imds(json!({}))).await;
+    let corner = Corner::new(open().await, "creates", 2, crate::scene::imds(&json!({}))).await;
     let [own_node, victim] = &corner.nodes[..] else {
         panic!("two nodes")
     };
@@ -193,7 +193,7 @@ async fn what_an_agent_may_not_create_is_refused() {
 #[tokio::test]
 async fn what_an_agent_may_not_change_is_refused_and_what_others_have_set_does_not_stand_in_its_way()
  {
-    let corner = Corner::new(open().await, "changes", 2, crate::scene::imds(json!({}))).await;
+    let corner = Corner::new(open().await, "changes", 2, crate::scene::imds(&json!({}))).await;
     let [own_node, victim] = &corner.nodes[..] else {
         panic!("two nodes")
     };
@@ -201,7 +201,7 @@ async fn what_an_agent_may_not_change_is_refused_and_what_others_have_set_does_n
     // The queue's monitor and a person were there first.
     for node in [own_node, victim] {
         let mut body = own(node);
-        body["metadata"]["labels"] = json!({"by": "a person"});
+        body["metadata"]["labels"] = json!({"by": "a-person"});
         body["metadata"]["finalizers"] = json!(["nodetermination.dev/undo"]);
         body["spec"]["hold"] = json!(true);
         body["spec"]["signals"] = json!([signal("InstanceStateChange", 9)]);
@@ -278,7 +278,7 @@ async fn a_policy_can_not_be_written_by_an_agent() {
 /// The API server does not know which instance a node is: an agent can claim a name with its own node's identity.
 #[tokio::test]
 async fn the_notice_of_a_victim_whose_name_was_squatted_is_recorded_under_the_next_number() {
-    let corner = Corner::new(open().await, "squats", 2, crate::scene::imds(json!({}))).await;
+    let corner = Corner::new(open().await, "squats", 2, crate::scene::imds(&json!({}))).await;
     let [own_node, victim] = &corner.nodes[..] else {
         panic!("two nodes")
     };

@@ -145,7 +145,7 @@ async fn an_agent_without_an_imds_source_is_ready_and_reads_nothing_until_there_
         .unwrap();
     assert!(service.requests().is_empty());
     service.set(documents::SPOT, spot());
-    let spec = json!({"spec": imds(json!({}))}).to_string();
+    let spec = json!({"spec": imds(&json!({}))}).to_string();
     let patch = ["patch", "tp", &corner.name, "--type", "merge", "-p", &spec];
     corner.control_plane.kubectl(&patch).await.unwrap();
     let name = &corner.node().instance_id;

@@ -140,7 +140,7 @@ async fn what_both_the_queue_and_the_metadata_tell_is_one_signal_of_one_object()
 
 #[tokio::test]
 async fn what_the_policy_ignores_is_not_recorded_until_the_policy_wants_it() {
-    let settings = imds(json!({"actions": {"spotInterruption": "Ignore"}}));
+    let settings = imds(&json!({"actions": {"spotInterruption": "Ignore"}}));
     let corner = Corner::new(&world().await.control_plane, "ignored", 1, settings).await;
     let (service, agent) = corner.reading().await;
     let name = &corner.node().instance_id;

@@ -27,7 +27,7 @@ pub const AGENT_USER: &str =
 pub struct World {
     pub control_plane: ControlPlane,
     pub aws: Aws,
-    pub operator: Operator,
+    _operator: Operator,
 }
 
 /// The shared world, started by the first test that asks.
@@ -44,7 +44,7 @@ pub async fn world() -> &'static World {
             World {
                 control_plane,
                 aws,
-                operator,
+                _operator: operator,
             }
         })
         .await
@@ -107,7 +107,7 @@ impl<'a> Corner<'a> {
 
     /// The same with an imds source that is read every second.
     pub async fn metadata(control_plane: &'a ControlPlane, name: &str) -> Self {
-        Self::new(control_plane, name, 1, imds(json!({}))).await
+        Self::new(control_plane, name, 1, imds(&json!({}))).await
     }
 
     async fn apply_policy(&self, settings: Value) {
@@ -194,7 +194,7 @@ impl<'a> Corner<'a> {
 }
 
 /// Settings with an imds source that is read every second.
-pub fn imds(more: Value) -> Value {
+pub fn imds(more: &Value) -> Value {
     let mut settings =
         json!({"sources": [{"name": "metadata", "imds": {"pollIntervalSeconds": 1}}]});
     settings

@@ -129,19 +129,19 @@ fn source(
 }
 
 /// How the agents, which read the metadata, are together.
-fn agents(known: Option<Option<Agents>>) -> (SourceState, &'static str, String) {
+fn agents(known: Agents) -> (SourceState, &'static str, String) {
     match known {
-        None => {
+        Agents::NotRead => {
             let message = "the agents' DaemonSet has not been read";
             (SourceState::Starting, "Starting", message.to_owned())
         }
-        Some(None) => {
+        Agents::Absent => {
             let message = format!(
                 "no DaemonSet with the label {AGENT_LABEL} is in the operator's namespace: apply manifests/agent"
             );
             (SourceState::Unsupported, "NoAgent", message)
         }
-        Some(Some(Agents { desired, ready })) => {
+        Agents::Running { desired, ready } => {
             let message = format!("{ready} of {desired} agents are ready");
             if ready > 0 && u64::from(ready) * 10 >= u64::from(desired) * 9 {
                 (SourceState::Polling, "Polling", message)
@@ -230,7 +230,7 @@ mod tests {
 
     #[test]
     fn metadata_is_read_while_nine_of_ten_agents_are_ready() {
-        let said = |desired, ready| agents(Some(Some(Agents { desired, ready })));
+        let said = |desired, ready| agents(Agents::Running { desired, ready });
         for (desired, ready, reason) in [
             (0, 0, "AgentsNotReady"),
             (1, 0, "AgentsNotReady"),
@@ -244,8 +244,8 @@ mod tests {
             assert_eq!(said(desired, ready).1, reason, "{ready} of {desired}");
         }
         assert_eq!(said(10, 8).2, "8 of 10 agents are ready");
-        assert_eq!(agents(None).1, "Starting");
-        let (state, reason, message) = agents(Some(None));
+        assert_eq!(agents(Agents::NotRead).1, "Starting");
+        let (state, reason, message) = agents(Agents::Absent);
         assert_eq!((state, reason), (SourceState::Unsupported, "NoAgent"));
         assert!(STALLING.contains(&reason) && message.ends_with("apply manifests/agent"));
     }

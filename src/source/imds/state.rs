@@ -38,12 +38,12 @@ impl State {
         };
         let message =
             "the policies are not listed yet: are the custom resource definitions installed?";
-        state.missing("Starting", message.to_owned());
+        state.missing("Starting", message);
         state
     }
 
     /// All is well.
-    pub(super) fn ready(&mut self, reason: &'static str, message: String) {
+    pub(super) fn ready(&mut self, reason: &'static str, message: &str) {
         self.check.set_ready();
         if self.is_new(reason) {
             tracing::info!(reason, message, "agent state");
@@ -51,7 +51,7 @@ impl State {
     }
 
     /// Something is missing.
-    pub(super) fn missing(&mut self, reason: &'static str, message: String) {
+    pub(super) fn missing(&mut self, reason: &'static str, message: &str) {
         self.check.set_missing(format!("{reason}: {message}"));
         if self.is_new(reason) {
             tracing::warn!(reason, message, "agent state");

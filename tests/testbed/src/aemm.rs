@@ -22,7 +22,7 @@ pub struct Aemm {
 }
 
 impl Aemm {
-    /// Starts it for an instance, with IMDSv2 only. `arguments` say what it announces, and when.
+    /// Starts it for an instance, with version 2 of the service only. `arguments` say what it announces, and when.
     pub async fn start(instance_id: &str, arguments: &[&str], logs: &Path) -> anyhow::Result<Self> {
         let binaries = tokio::task::spawn_blocking(Binaries::resolve).await??;
         let [port, ..] = ports::free()?;

@@ -176,6 +176,12 @@ impl Child {
         usage::memory(self.pid(), "VmRSS")
     }
 
+    /// Resident memory that is no part of a file, in bytes (`RssAnon`): without the pages of the program itself, of which
+    /// an unoptimised one has many. Fails when the process has ended.
+    pub fn anonymous_bytes(&self) -> anyhow::Result<u64> {
+        usage::memory(self.pid(), "RssAnon")
+    }
+
     /// The most memory that was ever resident, in bytes (`VmHWM`). Fails when the process has
     /// ended.
     pub fn peak_rss_bytes(&self) -> anyhow::Result<u64> {

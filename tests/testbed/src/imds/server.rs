@@ -25,7 +25,7 @@ const TOKEN_PATH: &str = "/latest/api/token";
 const INSTANCE_ID_PATH: &str = "/latest/meta-data/instance-id";
 const TTL: &str = "x-aws-ec2-metadata-token-ttl-seconds";
 const TOKEN: &str = "x-aws-ec2-metadata-token";
-/// The longest lifetime of a token, in seconds (EC2 User Guide, "Use IMDSv2").
+/// The longest lifetime of a token, in seconds (EC2 User Guide, "How Instance Metadata Service Version 2 works").
 const TTL_SECONDS_MAX: i64 = 21_600;
 
 /// The server's thread; it ends when this is dropped.

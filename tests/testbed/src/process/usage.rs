@@ -4,7 +4,7 @@ use std::{fs, time::Duration};
 
 use anyhow::Context;
 
-/// One `Vm…` line of `/proc/PID/status`, in bytes.
+/// One `Vm…` or `Rss…` line of `/proc/PID/status`, in bytes.
 pub(super) fn memory(pid: u32, field: &str) -> anyhow::Result<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status
