@@ -36,8 +36,11 @@ where
     /// Another one after each change of the store.
     version: Arc<AtomicU64>,
     /// The order of policies at some version; unused for other kinds.
-    ranked: Arc<Mutex<Option<(u64, Arc<Ranking>)>>>,
+    ranked: Ranked,
 }
+
+/// The order of policies, and the version of the store that it is of.
+type Ranked = Arc<Mutex<Option<(u64, Arc<Ranking>)>>>;
 
 impl<K: Resource<DynamicType = ()>> Clone for Objects<K> {
     fn clone(&self) -> Self {
