@@ -425,7 +425,7 @@ pub struct Maintenance {
 pub struct Limits {
     /// How many of the policy's nodes, or what share of them, may be drained at once on account of rebalance recommendations, maintenance and by hand; also on account of lifecycle hooks that are kept alive by heartbeats. A share is rounded down, but never to none. Urgent kinds never wait.
     #[serde(default = "defaults::max_concurrent")]
-    #[x_kube(validation = Rule::new("type(self) == int ? self >= 1 : self.matches('^([1-9][0-9]?|100)%$')").message("limits: maxConcurrent must be a number from 1, or a share from 1% to 100%"))]
+    #[x_kube(validation = Rule::new("type(self) == int ? self >= 1 && self <= 100000 : self.matches('^([1-9][0-9]?|100)%$')").message("limits: maxConcurrent must be a number from 1 to 100000, or a share from 1% to 100%"))]
     pub max_concurrent: IntOrString,
 }
 

@@ -146,7 +146,12 @@ async fn pass(object: &NodeTermination, context: &Context) -> Result<Action, Err
             break next;
         }
     };
-    context.memories.succeeded(&object.name_any());
+    let name = object.name_any();
+    context.memories.succeeded(&name);
+    if context.terminations.get(&name).is_none() {
+        // It went while the pass ran, which has told of it since.
+        context.unless_gone(reference(&name));
+    }
     Ok(next.map_or_else(Action::await_change, requeue_at))
 }
 

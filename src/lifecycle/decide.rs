@@ -95,12 +95,17 @@ impl Pass<'_> {
         let action = action::of_all(&policy, &self.signals);
         self.take_up(&policy);
         self.heartbeats(&policy);
-        let released = self.status().phase == Some(Phase::Released);
-        if self.view.object.spec.hold && !released && self.view.machine.node().is_some() {
+        if self.view.object.spec.hold && !self.rests() && self.view.machine.node().is_some() {
             return self.hold(&policy);
         }
         if self.waits(&policy, action) {
             return;
+        }
+        self.begin_again(&policy);
+        if action < Action::CordonAndDrain && self.status().phase == Some(Phase::Draining) {
+            // What asked for the drain was taken back.
+            let stop = [Effect::Withdraw, Effect::CloseView];
+            self.decision.effects.extend(stop);
         }
         if action >= Action::Cordon && !self.cordon(&policy) {
             // A node that a person has opened is not given up.
@@ -131,6 +136,28 @@ impl Pass<'_> {
     fn wake_at(&mut self, at: Timestamp) {
         let wake = self.decision.wake.map_or(at, |w| w.min(at));
         self.decision.wake = Some(wake);
+    }
+
+    /// Our work is done, and nothing is owed to Auto Scaling.
+    fn rests(&self) -> bool {
+        let status = &self.decision.status;
+        let owes = status.lifecycle_actions.iter().any(|a| !a.state.is_over());
+        status.phase == Some(Phase::Released) && !owes
+    }
+
+    /// A drain that ended with pods left is taken up again when something new is heard.
+    fn begin_again(&mut self, policy: &EffectivePolicy) {
+        let before = self.view.object.status.as_ref();
+        let heard = before.map_or(&[][..], |s| &s.signals);
+        let new = |s: &&Signal| !heard.iter().any(|h| h.id == s.id);
+        let again = self.acting(policy).iter().any(new);
+        if again && self.status().outcome == Some(Outcome::DrainIncomplete) {
+            let now = self.now();
+            let status = self.status();
+            status.outcome = None;
+            status.started_at = Some(now);
+            self.tell_deadline(policy);
+        }
     }
 
     /// Takes down what is there: new signals, the generation, the most urgent kind.

@@ -18,7 +18,7 @@ pub fn standing(signals: &[Signal]) -> Vec<&Signal> {
 }
 
 /// Whether the latest notice about the event says that it comes, at this time. Instance metadata and AWS Health name
-/// one event differently: the same window is the same event.
+/// one event differently: the same work in the same window is the same event.
 fn is_scheduled(signal: &Signal, event: &MaintenanceEvent, signals: &[Signal]) -> bool {
     let notice = |s: &Signal| {
         (
@@ -33,10 +33,17 @@ fn is_scheduled(signal: &Signal, event: &MaintenanceEvent, signals: &[Signal]) -
         .filter(|(other, _)| notice(other) > notice(signal))
         .any(|(_, other)| {
             let ends = other.state != MaintenanceState::Scheduled;
-            other.event_id == event.event_id
-                || (ends && other.not_before.is_some() && other.not_before == event.not_before)
+            other.event_id == event.event_id || (ends && is_spelt_twice(event, other))
         });
     event.state == MaintenanceState::Scheduled && !overtaken
+}
+
+fn is_spelt_twice(event: &MaintenanceEvent, other: &MaintenanceEvent) -> bool {
+    let of_health = |e: &MaintenanceEvent| e.event_id.starts_with("arn:");
+    of_health(other) != of_health(event)
+        && Work::of(other) == Work::of(event)
+        && other.not_before.is_some()
+        && other.not_before == event.not_before
 }
 
 /// Whether the instance ran again after it had stopped on account of this signal.

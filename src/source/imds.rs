@@ -60,6 +60,8 @@ pub struct Monitor {
 struct Memory {
     own: Option<OwnNode>,
     node: Option<Node>,
+    /// The policy of the node, as it was last looked at, has no imds source.
+    idle: bool,
     /// The policies as they were when the node was last looked at.
     versions: Versions,
     /// The instance that the metadata speaks of, once it is the node's.
@@ -172,8 +174,7 @@ impl Monitor {
         };
         memory.lost = 0;
         let Some(interval) = interval else {
-            let message = "no policy of this node has an imds source";
-            self.state.ready("Idle", message);
+            self.state.ready("Idle", "no policy has an imds source");
             return Instant::now() + BEAT;
         };
         self.poll(memory, interval).await
@@ -192,15 +193,26 @@ impl Monitor {
             memory.unwanted.clear();
         }
         let node = memory.node.as_ref();
-        let policies = &self.recorder.policies;
-        let speaks = node.and_then(|node| policies.for_node(node));
-        let policy = speaks.and_then(|policy| policies.get(&policy.name));
-        let interval = policy.and_then(|p| p.0.as_ref().ok().and_then(poll_interval));
+        let own = node.and_then(|node| self.own_interval(node));
+        memory.idle = own.is_none();
+        // The node's labels are not watched: it may be another policy's by now, as is seen before a notice is recorded.
+        let interval = own.or_else(|| {
+            let policies = self.recorder.policies.all();
+            let each = policies.filter_map(|p| p.0.as_ref().ok().and_then(poll_interval));
+            each.min()
+        });
         if interval.is_some() && memory.instance_id.is_none() {
             let named = node.and_then(|node| node.instance_id.as_deref());
             memory.instance_id = Some(self.instance(named).await?);
         }
         Ok(interval)
+    }
+
+    /// How often the policy of the node wants metadata to be read, if it does.
+    fn own_interval(&self, node: &Node) -> Option<Duration> {
+        let policies = &self.recorder.policies;
+        let policy = policies.get(&policies.for_node(node)?.name)?;
+        policy.0.as_ref().ok().and_then(poll_interval)
     }
 
     /// The node that our token is bound to, as it stands now.
@@ -280,7 +292,12 @@ impl Monitor {
             return false;
         }
         self.recorder.nodes.only(node.clone());
+        memory.idle = self.own_interval(&node).is_none();
         memory.node = Some(node);
+        if memory.idle {
+            // Looked at again, ever more rarely, for as long as the notice stands there.
+            return false;
+        }
         let mut all = true;
         for signal in new {
             let id = signal.id.clone();
@@ -299,6 +316,10 @@ impl Monitor {
 
     fn tell(&mut self, memory: &Memory) {
         match memory.feeds.failing() {
+            _ if memory.idle => {
+                let message = "the policy of this node has no imds source";
+                self.state.ready("Idle", message);
+            }
             _ if memory.unrecorded > 0 => {
                 let message = "a notice could not be recorded yet";
                 self.state.missing("NotRecorded", message);

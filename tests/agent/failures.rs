@@ -8,7 +8,7 @@ use serde_json::json;
 use testbed::imds::{Answer, Imds, documents};
 use testbed::{Operator, operator};
 
-use crate::scene::{Corner, PATIENCE, imds, within, world};
+use crate::scene::{Corner, PATIENCE, TEAM, imds, within, world};
 
 fn spot() -> Answer {
     let time = Timestamp::now() + SignedDuration::from_secs(120);
@@ -131,7 +131,7 @@ async fn a_token_that_is_bound_to_no_node_is_told_and_asked_about_again() {
 }
 
 #[tokio::test]
-async fn an_agent_without_an_imds_source_is_ready_and_reads_nothing_until_there_is_one() {
+async fn an_agent_without_an_imds_source_is_ready_and_records_nothing_until_there_is_one() {
     let world = world().await;
     let queue = world.aws.create_queue("no-imds").unwrap();
     let sqs = json!({"queueURL": queue.url(), "region": testbed::aws::REGION});
@@ -143,11 +143,35 @@ async fn an_agent_without_an_imds_source_is_ready_and_reads_nothing_until_there_
         .await_answer("/metrics", |_, body| body.contains(idle))
         .await
         .unwrap();
-    assert!(service.requests().is_empty());
     service.set(documents::SPOT, spot());
+    within(service.await_reads(documents::SPOT, 3, PATIENCE)).await;
+    assert!(corner.incident(&corner.node().instance_id).await.is_none());
     let spec = json!({"spec": imds(&json!({}))}).to_string();
     let patch = ["patch", "tp", &corner.name, "--type", "merge", "-p", &spec];
     corner.control_plane.kubectl(&patch).await.unwrap();
     let name = &corner.node().instance_id;
     corner.await_incident(name, |_| true).await;
+}
+
+#[tokio::test]
+async fn a_node_that_gets_its_labels_after_its_agent_started_is_heard() {
+    let control_plane = &world().await.control_plane;
+    let corner = Corner::metadata(control_plane, "late-labels").await;
+    let node = corner.node().name.clone();
+    let label = async |label: String| {
+        let command = ["label", "node", &node, &label];
+        corner.control_plane.kubectl(&command).await.unwrap();
+    };
+    label(format!("{TEAM}-")).await;
+    let (service, agent) = corner.reading().await;
+    let idle = "agent_state{reason=\"Idle\"} 1";
+    agent
+        .await_answer("/metrics", |_, body| body.contains(idle))
+        .await
+        .unwrap();
+    service.set(documents::SPOT, spot());
+    label(format!("{TEAM}={}", corner.name)).await;
+    corner
+        .await_incident(&corner.node().instance_id, |_| true)
+        .await;
 }

@@ -16,7 +16,7 @@ use testbed::{ControlPlane, Operator, operator};
 use tokio::sync::OnceCell;
 
 /// The label that a test's nodes and its policy share.
-const TEAM: &str = "team";
+pub const TEAM: &str = "team";
 /// What a spot notice, and so anything else here, may take.
 pub const PATIENCE: Duration = Duration::from_mins(2);
 /// The user that the agents are.

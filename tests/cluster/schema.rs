@@ -90,7 +90,8 @@ async fn a_source_that_can_not_work_is_refused_with_the_reason() {
 async fn a_setting_that_can_not_work_is_refused_with_the_reason() {
     let interval = "heartbeat: intervalSeconds must be from 30 to 3600";
     let until = "heartbeat: untilSeconds must be from 60 to 172800";
-    let limits = "limits: maxConcurrent must be a number from 1, or a share from 1% to 100%";
+    let limits =
+        "limits: maxConcurrent must be a number from 1 to 100000, or a share from 1% to 100%";
     let limit = |most: &Value| policy(&json!({"limits": {"maxConcurrent": most}}));
     let empty = "skipPodSelector: an empty selector would leave every pod on the node";
     let refused = [
@@ -104,6 +105,11 @@ async fn a_setting_that_can_not_work_is_refused_with_the_reason() {
             "heartbeat: intervalSeconds must not be greater than untilSeconds",
         ),
         ("no room", limit(&json!(0)), limits),
+        (
+            "more than anybody has",
+            limit(&json!(3_000_000_000_i64)),
+            limits,
+        ),
         ("no share", limit(&json!("0%")), limits),
         ("more than all", limit(&json!("101%")), limits),
         ("no number", limit(&json!("all")), limits),

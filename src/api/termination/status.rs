@@ -48,7 +48,7 @@ pub struct NodeTerminationStatus {
     /// When the incident was over, RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completed_at: Option<Time>,
-    /// Cordoned, Drained, LifecycleCompleted, HookTimeoutUnknown, HeartbeatShortened, WouldDrain; Ready, Reconciling and Stalled for kstatus.
+    /// Cordoned, Drained, LifecycleCompleted, HookTimeoutUnknown, HeartbeatShortened, CordonLifted, WouldDrain; Ready, Reconciling and Stalled for kstatus.
     #[serde(default)]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
@@ -80,8 +80,7 @@ impl NodeTerminationStatus {
     /// Work has begun: the settings that were copied hold, whatever becomes of the policy.
     #[must_use]
     pub fn has_begun(&self) -> bool {
-        let idle = matches!(self.phase, None | Some(Phase::Pending | Phase::Waiting));
-        self.started_at.is_some() || !idle
+        self.started_at.is_some()
     }
 }
 

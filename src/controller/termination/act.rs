@@ -14,10 +14,13 @@ use crate::cluster::{self, nodes, status};
 use crate::controller::hooks;
 use crate::drain::Plan;
 use crate::lifecycle::effect::LifecycleResult;
-use crate::lifecycle::{self, ActionKey, Effect, Outcome, View};
+use crate::lifecycle::{self, ActionKey, Effect, HookTimeout, Outcome, View};
 
 /// A lifecycle call that is refused again and again is tried at least this often.
 const CALL_AGAIN_LAST: Duration = Duration::from_mins(1);
+
+/// Why nothing can be done about an action that was found by a queue's account, which the policy no longer has.
+const NOT_IN_REACH: &str = "the policy has no queue by whose account the hook is reached";
 
 /// Carries out the effects in order. A failure does not stop the later ones: a heartbeat must not miss its time
 /// because a node could not be patched. The first failure is the pass's.
@@ -157,13 +160,14 @@ fn offer(object: &NodeTermination, view: &View<'_>, plan: Plan, context: &Contex
 }
 
 async fn read_hook(object: &NodeTermination, action: ActionKey, context: &Context) {
-    let Some((account, named)) = hooks::action_of(object, &action) else {
-        return;
+    let timeout = match hooks::action_of(object, &action) {
+        Some((account, named)) => {
+            let hooks = &context.hooks;
+            let read = hooks.read(&context.aws, &account, &named.group, &named.hook);
+            read.await
+        }
+        None => HookTimeout::Unknown(NOT_IN_REACH.to_owned()),
     };
-    let hooks = &context.hooks;
-    let timeout = hooks
-        .read(&context.aws, &account, &named.group, &named.hook)
-        .await;
     context.memories.with(object, |memory| {
         memory.hooks.insert(action, (Instant::now(), timeout))
     });
@@ -179,7 +183,13 @@ async fn call_lifecycle(
     if is_too_soon(object, &key, context) {
         return None;
     }
-    let (account, action) = hooks::action_of(object, &key)?;
+    let Some((account, action)) = hooks::action_of(object, &key) else {
+        let message = NOT_IN_REACH.to_owned();
+        return Some(Outcome::CallFailed {
+            action: key,
+            message,
+        });
+    };
     let lifecycle = context.aws.lifecycle(&account).await;
     let called = match result {
         None => lifecycle.heartbeat(&action).await,

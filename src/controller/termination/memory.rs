@@ -123,10 +123,10 @@ impl Memories {
         beside.cloned().collect()
     }
 
-    /// The incidents that wait for something that is not theirs: a turn under a limit, an edit of the policy.
-    pub(super) fn waiting(&self) -> Vec<String> {
+    /// The incidents that go by the policy as it stands: no work has begun for them.
+    pub(super) fn not_begun(&self) -> Vec<String> {
         let inner = self.lock();
-        let waits = |m: &Memory| m.status.as_ref().is_some_and(|s| s.waiting.is_some());
+        let waits = |m: &Memory| m.status.as_ref().is_some_and(|s| !s.has_begun());
         let waiting = inner
             .incidents
             .iter()

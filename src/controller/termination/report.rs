@@ -36,8 +36,8 @@ pub(super) async fn report(
     context: &Context,
 ) -> Result<Option<Timestamp>, cluster::Error> {
     let object = &seen.object;
-    context.turns.note(object, &status);
     if status.phase.is_some_and(Phase::is_finished) && !finishing {
+        context.turns.note(object, &status);
         forget(object, context);
         return Ok(None);
     }
@@ -47,6 +47,7 @@ pub(super) async fn report(
         let due = when(memory, &status, finishing);
         (memory.written.clone().unwrap_or_default(), due)
     });
+    context.turns.note(object, &status);
     match due {
         Due::Never => return Ok(again),
         Due::At(time) => return Ok([again, Some(time)].into_iter().flatten().min()),

@@ -24,12 +24,12 @@ pub(super) fn stream(
     // Only those that have not begun go by the policy as it stands now.
     let policies = received(context.policies.changes()).map({
         let context = context.clone();
-        move |changed: Option<_>| changed.map(|_| context.waiting())
+        move |changed: Option<_>| changed.map(|_| context.not_begun())
     });
     let turns = received(context.turns.changes()).map({
         let context = context.clone();
         move |changed: Option<Arc<str>>| {
-            Some(changed.map_or_else(|| context.waiting(), |name| vec![reference(&name)]))
+            Some(changed.map_or_else(|| context.not_begun(), |name| vec![reference(&name)]))
         }
     });
     let nodes = received(context.nodes.changes());
@@ -64,9 +64,9 @@ pub(super) fn stream(
 }
 
 impl Context {
-    fn waiting(&self) -> Vec<Reference> {
+    fn not_begun(&self) -> Vec<Reference> {
         self.memories
-            .waiting()
+            .not_begun()
             .iter()
             .map(|n| reference(n))
             .collect()
@@ -82,7 +82,7 @@ impl Context {
     }
 
     /// The incident, for a pass; one whose object is gone is forgotten, for no pass runs for it.
-    fn unless_gone(&self, incident: Reference) -> Vec<Reference> {
+    pub(super) fn unless_gone(&self, incident: Reference) -> Vec<Reference> {
         if self.terminations.store().get(&incident).is_some() {
             return vec![incident];
         }

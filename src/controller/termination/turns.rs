@@ -103,7 +103,8 @@ fn rank(object: &NodeTermination, status: &NodeTerminationStatus) -> Rank {
 fn stand(object: &NodeTermination, status: &NodeTerminationStatus) -> Option<Stand> {
     let over = |p: Phase| p == Phase::Released || p.is_finished();
     let waits = status.waiting.as_ref().map(|w| w.reason);
-    if status.phase.is_some_and(over) {
+    let rests = matches!(waits, Some(WaitReason::Held | WaitReason::Uncordoned));
+    if status.phase.is_some_and(over) || rests {
         None
     } else if status.started_at.is_some() {
         Some(Stand::AtWork)
@@ -157,8 +158,12 @@ impl Context {
         let mut places = self.turns.lock();
         let places = places.get_or_insert_with(|| self.places());
         let turn = places.is_turn(&name, &policy.name, &rank(object, &status), most);
-        if turn {
-            places.put(&name, &policy.name, Some(Stand::AtWork));
+        let next = turn
+            .then(|| places.put(&name, &policy.name, Some(Stand::AtWork)))
+            .flatten();
+        if let Some(next) = next {
+            // There may be a place for one more.
+            let _ = self.turns.changes.send(next.into());
         }
         turn
     }

@@ -8,7 +8,7 @@ use super::super::standing::{Return, comes_back};
 use super::{Pass, later};
 use crate::api::Time;
 use crate::api::termination::{
-    EffectivePolicy, MaintenanceState, Outcome, Phase, Signal, SignalKind,
+    EffectivePolicy, MaintenanceEvent, MaintenanceState, Outcome, Phase, Signal, SignalKind,
 };
 use crate::drain::{Node, cordon};
 
@@ -20,8 +20,9 @@ impl Pass<'_> {
     /// What ends the incident whatever it does at the moment: its cause was taken back, the machine is back, or nothing
     /// came of it. What was put on the node is taken off.
     pub(super) fn ends_early(&mut self, policy: &EffectivePolicy) -> Option<(Phase, Outcome)> {
-        let outcome = self.status().outcome;
-        if self.signals.is_empty() && !self.is_by_hand() {
+        let (outcome, begun) = (self.status().outcome, self.status().has_begun());
+        let idle = self.acting(policy).is_empty() && !self.is_by_hand();
+        if idle && (begun || self.signals.is_empty()) {
             return Some(self.taken_back());
         }
         if self.is_back(policy) {
@@ -36,7 +37,7 @@ impl Pass<'_> {
         None
     }
 
-    /// No signal stands any more: maintenance that took place or a stop that is over ends well, anything else is undone.
+    /// No signal that is acted on stands any more: maintenance that took place or a stop that is over ends well, anything else is undone.
     fn taken_back(&mut self) -> (Phase, Outcome) {
         let canceled = self.view.object.spec.signals.iter().any(|s| {
             let state = s.maintenance.as_ref().map(|m| m.state);
@@ -109,6 +110,9 @@ impl Pass<'_> {
         let released = status.released_at.get_or_insert(now).0;
         let closes = later(released, LINGER);
         let closes = expires.map_or(closes, |at| closes.max(at));
+        let closes = self
+            .window_ahead(policy)
+            .map_or(closes, |at| closes.max(at));
         let over = !stays && self.view.now >= closes;
         if self.view.machine.node().is_none() || over {
             let outcome = self.status().outcome.unwrap_or(Outcome::Drained);
@@ -119,11 +123,18 @@ impl Pass<'_> {
         }
     }
 
+    /// When the last maintenance begins, if all is only observed: another policy may yet act on it.
+    fn window_ahead(&self, policy: &EffectivePolicy) -> Option<Timestamp> {
+        if !self.acting(policy).is_empty() {
+            return None;
+        }
+        let events = self.signals.iter().filter_map(|s| s.maintenance.as_ref());
+        let begins = |m: &MaintenanceEvent| m.not_before.as_ref().map(|t| t.0);
+        events.filter_map(begins).max()
+    }
+
     /// Stops, and takes off the node what was put on for this incident; then the incident is over.
     pub(super) fn undo(&mut self, phase: Phase, outcome: Outcome) {
-        self.decision
-            .effects
-            .extend([Effect::Withdraw, Effect::CloseView]);
         let name = self.view.object.name_any();
         let node = self
             .view
@@ -131,7 +142,8 @@ impl Pass<'_> {
             .node()
             .filter(|n| cordon::is_marked(n, &name));
         if let Some(patch) = node.and_then(|n| cordon::open(n, &name, self.view.neighbours)) {
-            self.decision.effects.push(Effect::Open { patch });
+            let stop = [Effect::Withdraw, Effect::CloseView, Effect::Open { patch }];
+            self.decision.effects.extend(stop);
             return;
         }
         self.status().blocked.clear();
@@ -139,6 +151,9 @@ impl Pass<'_> {
     }
 
     pub(super) fn finish(&mut self, phase: Phase, outcome: Outcome) {
+        self.decision
+            .effects
+            .extend([Effect::Withdraw, Effect::CloseView]);
         self.leave_actions();
         if !matches!(outcome, Outcome::DrainIncomplete | Outcome::Observed) {
             self.forget_blocked();

@@ -4,32 +4,20 @@ use jiff::Timestamp;
 
 use super::super::effect::Effect;
 use super::super::found::{self, Lookup};
-use super::super::view::HookTimeout;
 use super::super::{ActionKey, hooks};
 use super::Pass;
-use crate::api::Time;
 use crate::api::termination::{
     EffectivePolicy, LIFECYCLE_ACTIONS_MAX, LifecycleActionStatus, Phase, Signal,
 };
-use crate::lifecycle::hooks::Grid;
 
 impl Pass<'_> {
     /// Takes up the hooks that were found.
-    pub(super) fn take_up_found(&mut self, policy: &EffectivePolicy) {
+    pub(super) fn take_up_found(&mut self) {
         let entries = found::entries(self.view, &self.decision.status.lifecycle_actions);
-        for mut entry in entries {
+        for entry in entries {
             if self.decision.status.lifecycle_actions.len() >= LIFECYCLE_ACTIONS_MAX {
                 return;
             }
-            let signal = self.signals.iter().find(|s| s.id == entry.signal_id);
-            let beats = policy.lifecycle.heartbeat.as_ref().zip(signal);
-            let timeout = self.view.hooks.get(&ActionKey::from(&entry));
-            entry.next_heartbeat_time = beats
-                .and_then(|(h, signal)| {
-                    let grid = Grid::new(h, timeout.and_then(HookTimeout::heartbeat));
-                    grid.first(signal.notice_time.0)
-                })
-                .map(Time);
             self.status().lifecycle_actions.push(entry);
         }
     }

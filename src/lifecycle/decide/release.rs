@@ -54,7 +54,10 @@ impl Pass<'_> {
                 .and_then(HookTimeout::heartbeat),
         );
         let notice = signal.notice_time.0;
-        let recorded = action.next_heartbeat_time.as_ref()?.0;
+        // None has been sent: the first one, which is overdue when the notice came late.
+        let first = || grid.first(notice).filter(|_| action.heartbeats == 0);
+        let recorded = action.next_heartbeat_time.as_ref().map(|t| t.0);
+        let recorded = recorded.or_else(first)?;
         let sooner = if grid.shortened {
             grid.after(notice, self.view.now)
         } else {

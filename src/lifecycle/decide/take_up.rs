@@ -3,9 +3,8 @@
 use jiff::SignedDuration;
 
 use super::super::found;
-use super::super::hooks::{self, Grid};
+use super::super::hooks;
 use super::super::key::ActionKey;
-use super::super::view::HookTimeout;
 use super::{Pass, action, later};
 use crate::api::Time;
 use crate::api::policy::Action;
@@ -27,7 +26,10 @@ impl Pass<'_> {
         for signal in signals {
             self.take_up_named(policy, signal);
         }
-        self.take_up_found(policy);
+        self.take_up_found();
+        if !self.decision.status.has_begun() {
+            self.choose_actions(policy);
+        }
         let status = &mut self.decision.status;
         for action in status
             .lifecycle_actions
@@ -50,6 +52,23 @@ impl Pass<'_> {
         self.tell_deadline(policy);
     }
 
+    /// Which actions are ours, as the policy has it until work begins. What is over stays so.
+    fn choose_actions(&mut self, policy: &EffectivePolicy) {
+        for action in &mut self.decision.status.lifecycle_actions {
+            let signals = &self.view.object.spec.signals;
+            let Some(signal) = signals.iter().find(|s| s.id == action.signal_id) else {
+                continue;
+            };
+            let ours = action::of_signal(policy, signal) >= Action::Cordon;
+            if action.completed_at.is_none() && ours {
+                action.state = LifecycleActionState::Pending;
+            } else if action.completed_at.is_none() {
+                action.state = LifecycleActionState::Left;
+                action.next_heartbeat_time = None;
+            }
+        }
+    }
+
     /// The action that a signal names, unless it has its entry.
     fn take_up_named(&mut self, policy: &EffectivePolicy, signal: &Signal) {
         let Some(hook) = &signal.lifecycle_hook else {
@@ -57,15 +76,19 @@ impl Pass<'_> {
         };
         let (all, now) = (&self.view.object.spec.signals, self.now());
         let actions = &mut self.decision.status.lifecycle_actions;
-        let known = actions.iter().any(|a| a.signal_id == signal.id);
-        if known || actions.len() >= LIFECYCLE_ACTIONS_MAX {
+        if let Some(known) = actions.iter_mut().find(|a| a.signal_id == signal.id) {
+            // A release before this one wrote no name.
+            if known.hook_name.is_empty() {
+                known.hook_name.clone_from(&hook.hook_name);
+            }
             return;
         }
-        let ours = action::of_signal(policy, signal) >= Action::Cordon;
+        if actions.len() >= LIFECYCLE_ACTIONS_MAX {
+            return;
+        }
         let over = found::hand_over(actions, all, signal, hook);
-        let timeout = ActionKey::of_signal(signal).and_then(|key| self.view.hooks.get(&key));
-        let grid = policy.lifecycle.heartbeat.as_ref();
-        let grid = grid.map(|h| Grid::new(h, timeout.and_then(HookTimeout::heartbeat)));
+        let ours = action::of_signal(policy, signal) >= Action::Cordon;
+        let actions = &mut self.decision.status.lifecycle_actions;
         actions.push(LifecycleActionStatus {
             signal_id: signal.id.clone(),
             hook_name: hook.hook_name.clone(),
@@ -76,10 +99,7 @@ impl Pass<'_> {
                 (true, true) => LifecycleActionState::AlreadyDone,
             },
             heartbeats: 0,
-            next_heartbeat_time: grid
-                .filter(|_| ours && !over)
-                .and_then(|g| g.first(signal.notice_time.0))
-                .map(Time),
+            next_heartbeat_time: None,
             result: None,
             message: None,
             completed_at: over.then_some(now),

@@ -177,7 +177,11 @@ impl Pass<'_> {
             .effects
             .extend([Effect::Withdraw, Effect::CloseView]);
         self.forget_blocked();
-        self.wait(WaitReason::Uncordoned, None);
+        // Whoever opened it has pods started on it: they are to leave when it is closed again.
+        let status = self.status();
+        (status.outcome, status.drained_at) = (None, None);
+        let presses = self.presses_at(policy).filter(|at| *at < Timestamp::MAX);
+        self.wait(WaitReason::Uncordoned, presses);
         true
     }
 

@@ -107,6 +107,22 @@ fn what_takes_a_signal_back_is_another_one() {
             "another event",
         ),
         (
+            vec![
+                maintenance("e2", "instance-retirement", Scheduled, 10),
+                health(Canceled, 20),
+            ],
+            vec![0],
+            "another work in the same window",
+        ),
+        (
+            vec![
+                reboot(Scheduled, 10),
+                maintenance("e2", "system-reboot", Completed, 20),
+            ],
+            vec![0],
+            "another event of the same window by the same path",
+        ),
+        (
             vec![state("stopping", 10), state("stopped", 11)],
             vec![0, 1],
             "nothing does",

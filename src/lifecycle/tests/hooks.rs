@@ -288,7 +288,7 @@ fn observe_changes_nothing_anywhere() {
         let reads = |e: &Effect| {
             matches!(
                 e,
-                Effect::OpenView { .. } | Effect::Preview(_) | Effect::CloseView
+                Effect::OpenView { .. } | Effect::Preview(_) | Effect::CloseView | Effect::Withdraw
             )
         };
         assert!(world.effects.iter().all(reads), "{:?}", world.effects);

@@ -3,7 +3,7 @@
 use super::world::{NOTICE, World, at, content, hook, node, signal, spot};
 use crate::api::Time;
 use crate::api::condition;
-use crate::api::policy::{Action, DisruptionBudgets, Heartbeat, Limits};
+use crate::api::policy::{Action, DisruptionBudgets, Heartbeat, Limits, Mode};
 use crate::api::termination::{
     EffectivePolicy, MaintenanceEvent, MaintenanceState, Outcome, Phase, Signal, SignalKind,
     WaitReason,
@@ -484,4 +484,125 @@ fn of_two_incidents_of_a_node_one_hands_its_pods_to_the_queue() {
     world.dirty = true;
     reach(&mut world, Phase::Released, 60);
     assert!(offered(&world));
+}
+
+fn limited(mut policy: EffectivePolicy) -> EffectivePolicy {
+    let max_concurrent = IntOrString::Int(1);
+    policy.limits = Limits { max_concurrent };
+    policy.lifecycle.heartbeat = Some(Heartbeat {
+        interval_seconds: 60,
+        until_seconds: 7200,
+    });
+    policy
+}
+
+#[test]
+fn a_hook_is_ours_as_the_policy_has_it_when_work_begins() {
+    let mut world = world_of(vec![hook(1)], limited(EffectivePolicy::default()));
+    world.turn_comes = false;
+    world.run_for(70);
+    assert_eq!(waits_for(&world).unwrap().0, WaitReason::LimitReached);
+    world.policy.as_mut().unwrap().mode = Mode::Observe;
+    world.dirty = true;
+    world.run_for(200);
+    let action = world.actions.values().next().unwrap();
+    assert!(action.completed.is_empty() && action.beats == [60]);
+    assert_eq!(world.end(), Some(Outcome::Observed));
+    world.policy.as_mut().unwrap().mode = Mode::Enforce;
+    world.turn_comes = true;
+    world.dirty = true;
+    assert!(world.run(60, |w| w.end() == Some(Outcome::Drained)));
+    reach(&mut world, Phase::Released, 10);
+    let action = world.actions.values().next().unwrap();
+    assert_eq!(action.completed.len(), 1);
+}
+
+#[test]
+fn what_is_only_observed_beside_it_keeps_no_undo_back() {
+    let canceled = maintenance("system-reboot", MaintenanceState::Canceled, 1);
+    for phase in [Phase::Draining, Phase::Released] {
+        let signals = vec![scheduled("system-reboot"), rebalance()];
+        let mut world = world_of(signals, EffectivePolicy::default());
+        world.now = OPENS - 60;
+        reach(&mut world, phase, 60);
+        world.hear(canceled.clone());
+        reach(&mut world, Phase::Canceled, 5);
+        assert!(is_untouched(&world), "from {phase:?}");
+        let told = world.told.clone();
+        world.run_for(100);
+        assert_eq!(world.told, told, "nobody is evicted any more");
+    }
+}
+
+#[test]
+fn a_drain_that_failed_is_taken_up_again_when_a_more_urgent_signal_comes() {
+    let mut policy = rebalancing(Action::CordonAndDrain, None);
+    policy.drain.disruption_budgets = DisruptionBudgets::RespectUntilDeadline;
+    let mut world = World::new(vec![rebalance()], policy);
+    world.policy.as_mut().unwrap().drain.disruption_budgets = DisruptionBudgets::Respect;
+    world.allowed = 0;
+    world.add_pods(0, 1);
+    world.crash();
+    assert!(world.run(200, |w| w.end() == Some(Outcome::DrainIncomplete)));
+    assert!(world.told.is_empty());
+    world.allowed = 4;
+    world.crash();
+    let mut later = spot();
+    later.deadline = Some(Time(at(world.now + 120)));
+    world.hear(later);
+    assert!(world.run(60, |w| w.end() == Some(Outcome::Drained)));
+    assert_eq!(world.told.len(), 1);
+}
+
+#[test]
+fn pods_that_came_while_the_node_was_open_leave_when_it_is_closed_again() {
+    let mut world = by_hand();
+    reach(&mut world, Phase::Released, 60);
+    uncordon(&mut world);
+    uncordon(&mut world);
+    assert_eq!(waits_for(&world), Some((WaitReason::Uncordoned, None)));
+    let told = world.told.len();
+    world.add_pods(3, 0);
+    for pod in &mut world.pods {
+        pod.uid.push_str("-new");
+        pod.name.push_str("-new");
+    }
+    world.node.as_mut().unwrap().unschedulable = true;
+    world.dirty = true;
+    reach(&mut world, Phase::Released, 60);
+    assert_eq!(world.told.len(), told + 3);
+}
+
+#[test]
+fn a_node_that_was_left_open_is_closed_when_its_window_presses() {
+    let mut world = world_of(vec![scheduled("system-reboot")], EffectivePolicy::default());
+    world.now = OPENS - 3000;
+    reach(&mut world, Phase::Released, 60);
+    uncordon(&mut world);
+    uncordon(&mut world);
+    let presses = Some((WaitReason::Uncordoned, Some(OPENS - 120)));
+    assert_eq!(waits_for(&world), presses);
+    world.now = OPENS - 120;
+    world.run_for(5);
+    assert!(world.node.as_ref().unwrap().unschedulable);
+}
+
+#[test]
+fn maintenance_that_was_only_observed_is_acted_on_when_the_policy_enforces() {
+    let observing = EffectivePolicy {
+        mode: Mode::Observe,
+        ..EffectivePolicy::default()
+    };
+    let mut world = world_of(vec![scheduled("system-reboot")], observing);
+    world.run_for(3000);
+    assert_eq!(world.end(), Some(Outcome::Observed));
+    assert_eq!(
+        world.phase(),
+        Some(Phase::Released),
+        "its window lies ahead"
+    );
+    world.policy.as_mut().unwrap().mode = Mode::Enforce;
+    world.dirty = true;
+    world.now = OPENS - 60;
+    assert!(world.run(60, |w| w.end() == Some(Outcome::Drained)));
 }
