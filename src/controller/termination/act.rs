@@ -160,10 +160,8 @@ async fn read_hook(object: &NodeTermination, action: ActionKey, context: &Contex
     let Some((account, named)) = hooks::action_of(object, &action) else {
         return;
     };
-    let hooks = &context.hooks;
-    let timeout = hooks
-        .read(&context.aws, &account, &named.group, &named.hook)
-        .await;
+    let (cache, aws) = (&context.hooks, &context.aws);
+    let timeout = hooks::timeout(cache, aws, &account, &named.group, &named.hook).await;
     context.memories.with(object, |memory| {
         memory.hooks.insert(action, (Instant::now(), timeout))
     });
