@@ -7,10 +7,12 @@
 mod accounts;
 mod call;
 mod error;
+mod hooks;
 mod instances;
 mod lifecycle;
 mod metadata;
 mod metrics;
+mod proxy;
 mod queue;
 #[cfg(test)]
 mod tests;
@@ -19,16 +21,17 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use aws_sdk_sqs::config::SharedHttpClient;
-use aws_smithy_http_client::tls;
 use tokio::sync::{Mutex, Semaphore};
 
 use accounts::{Accounts, Clients};
 
 pub use error::{Error, Operation, Reason};
+pub use hooks::HookCache;
 pub use instances::{Instances, Reservations};
 pub use lifecycle::{Hook, Instance, Lifecycle, LifecycleAction, LifecycleResult};
 pub use metadata::{Document, Metadata};
 pub use metrics::Metrics;
+pub use proxy::BadProxy;
 pub use queue::{Message, Queue, ReceiptHandle};
 
 /// The most calls to Auto Scaling in flight at once, over all accounts: its API is throttled per account and region, and
@@ -48,7 +51,7 @@ pub struct Account {
 
 /// The way into AWS: one HTTP client for everything, credentials cached per [`Account`]. Clones share all of it.
 ///
-/// The standard environment (`AWS_ENDPOINT_URL`, `AWS_ROLE_ARN`, profiles, …) is honoured.
+/// The standard environment (`AWS_ENDPOINT_URL`, `AWS_ROLE_ARN`, profiles, `HTTPS_PROXY`, …) is honoured.
 #[derive(Clone, Debug)]
 pub struct Aws {
     shared: Arc<Shared>,
@@ -63,22 +66,20 @@ struct Shared {
 }
 
 impl Aws {
-    /// A way into AWS that counts its calls in `metrics`. Nothing is read or sent before the first use of an account.
-    #[must_use]
-    pub fn new(metrics: Metrics) -> Self {
-        let ring = tls::rustls_provider::CryptoMode::Ring;
-        let http = aws_smithy_http_client::Builder::new()
-            .tls_provider(tls::Provider::Rustls(ring))
-            .build_https();
+    /// A way into AWS that counts its calls in `metrics`. Nothing is sent before the first use of an account.
+    ///
+    /// # Errors
+    /// The environment names a proxy that is none.
+    pub fn new(metrics: Metrics) -> Result<Self, BadProxy> {
         let shared = Shared {
-            http,
+            http: proxy::http_client(proxy::of_env()?),
             accounts: Mutex::default(),
             auto_scaling: Arc::new(Semaphore::new(AUTO_SCALING_CALLS)),
             metrics,
         };
-        Self {
+        Ok(Self {
             shared: Arc::new(shared),
-        }
+        })
     }
 
     /// The queue at `url`, used as `account`. Sends nothing: a missing queue or role shows at the first call.

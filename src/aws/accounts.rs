@@ -80,7 +80,7 @@ impl Accounts {
         Some(clients)
     }
 
-    fn keep(&mut self, account: Account, clients: Clients) -> Clients {
+    pub(super) fn keep(&mut self, account: Account, clients: Clients) -> Clients {
         if self.0.len() >= KEPT {
             self.0.pop_front();
         }

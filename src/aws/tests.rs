@@ -70,7 +70,7 @@ impl Canned {
 
 /// What production runs with, but for the endpoint and the credentials.
 async fn config() -> SdkConfig {
-    let aws = Aws::new(Metrics::register(&mut Registry::default()));
+    let aws = Aws::new(Metrics::register(&mut Registry::default())).unwrap();
     own_config("eu-west-1", &aws.shared.http).await
 }
 
@@ -203,6 +203,47 @@ async fn hooks_are_read_with_their_timeouts() {
         default_result: "CONTINUE".to_owned(),
     };
     assert_eq!(hooks, vec![hook]);
+}
+
+/// An account of that region, all of whose calls go to `url`.
+async fn account(aws: &Aws, region: &str, server: &Canned) -> Account {
+    let account = Account {
+        region: region.to_owned(),
+        role_arn: None,
+        external_id: None,
+    };
+    let clients = Clients::new(server.config().await);
+    let mut accounts = aws.shared.accounts.lock().await;
+    accounts.keep(account.clone(), clients);
+    account
+}
+
+#[tokio::test]
+async fn a_groups_hooks_are_asked_for_once_in_each_account_and_a_silent_one_holds_up_no_other() {
+    let answer = "<DescribeLifecycleHooksResponse><DescribeLifecycleHooksResult><LifecycleHooks/>\
+        </DescribeLifecycleHooksResult></DescribeLifecycleHooksResponse>";
+    let aws = Aws::new(Metrics::register(&mut Registry::default())).unwrap();
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let silent = Canned {
+        url: format!("http://{}", silent.local_addr().unwrap()),
+        requests: Arc::default(),
+    };
+    let silent = account(&aws, "eu-west-1", &silent).await;
+    let server = Canned::start(200, answer).await;
+    let answers = account(&aws, "eu-west-2", &server).await;
+    let cache = HookCache::default();
+    let twice = async {
+        for _twice in 0..2 {
+            let hooks = cache.hooks(&aws, &answers, "workers").await;
+            assert_eq!(hooks, Ok(Vec::new()));
+        }
+    };
+    tokio::select! {
+        biased;
+        late = cache.hooks(&aws, &silent, "workers") => panic!("{late:?}"),
+        () = twice => {}
+    }
+    assert_eq!(server.requests().len(), 1);
 }
 
 #[tokio::test]

@@ -1,93 +1,50 @@
-//! Lifecycle hooks: what groups tell of theirs, asked for once per group and kept for a while, and how an action is named.
+//! Lifecycle hooks as incidents see them: their time-outs, those that a termination waits in, and how an action is named.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use tokio::time::Instant;
 
 use crate::api::termination::{AwsAccess, NodeTermination};
-use crate::aws::{Account, Aws, Error, Hook, LifecycleAction};
+use crate::aws::{Account, Aws, Error, Hook, HookCache, LifecycleAction};
 use crate::lifecycle::found::FoundHook;
 use crate::lifecycle::{ActionKey, HookTimeout};
-
-/// A hook's settings change seldom; an incident that has started keeps what it was told.
-const KEPT: Duration = Duration::from_mins(5);
-/// A failure is tried again after this.
-const FAILURE_KEPT: Duration = Duration::from_secs(30);
-/// Groups that are remembered at once.
-const GROUPS_MAX: usize = 1024;
 
 /// The transition of hooks that wait when an instance is terminated (`PutLifecycleHook`, lifecycle transition).
 const TERMINATING: &str = "autoscaling:EC2_INSTANCE_TERMINATING";
 
-type Asked = Option<(Instant, Result<Vec<Hook>, Error>)>;
-
-type Group = Arc<tokio::sync::Mutex<Asked>>;
-
-/// What groups have told of their hooks. Each group has a lock of its own: one that does not answer holds up no other.
-#[derive(Default)]
-pub(super) struct HookCache {
-    groups: Mutex<HashMap<(Account, String), Group>>,
+/// The time-outs of this hook.
+pub(super) async fn timeout(
+    cache: &HookCache,
+    aws: &Aws,
+    account: &Account,
+    group: &str,
+    hook: &str,
+) -> HookTimeout {
+    match cache.hooks(aws, account, group).await {
+        Ok(hooks) => hooks.iter().find(|h| h.name == hook).map_or_else(
+            || HookTimeout::Unknown(format!("the group has no hook {hook}")),
+            timeout_of,
+        ),
+        Err(error) => HookTimeout::Unknown(error.to_string()),
+    }
 }
 
-impl HookCache {
-    /// The time-outs of this hook, asked for unless they were lately.
-    pub(super) async fn read(
-        &self,
-        aws: &Aws,
-        account: &Account,
-        group: &str,
-        hook: &str,
-    ) -> HookTimeout {
-        match self.hooks(aws, account, group).await {
-            Ok(hooks) => hooks.iter().find(|h| h.name == hook).map_or_else(
-                || HookTimeout::Unknown(format!("the group has no hook {hook}")),
-                timeout_of,
-            ),
-            Err(error) => HookTimeout::Unknown(error.to_string()),
-        }
-    }
-
-    /// The hooks that a group has for the termination of its instances, asked for unless they were lately.
-    pub(super) async fn terminating(
-        &self,
-        aws: &Aws,
-        account: &Account,
-        group: &str,
-    ) -> Result<Vec<FoundHook>, Error> {
-        let hooks = self.hooks(aws, account, group).await?;
-        let terminating = hooks.iter().filter(|h| h.transition == TERMINATING);
-        Ok(terminating
-            .map(|hook| FoundHook {
-                group: group.to_owned(),
-                hook: hook.name.clone(),
-                timeout: timeout_of(hook),
-            })
-            .collect())
-    }
-
-    async fn hooks(&self, aws: &Aws, account: &Account, group: &str) -> Result<Vec<Hook>, Error> {
-        let asked = self.group((account.clone(), group.to_owned()));
-        let mut asked = asked.lock().await;
-        if let Some((at, answer)) = &*asked
-            && at.elapsed() < if answer.is_ok() { KEPT } else { FAILURE_KEPT }
-        {
-            return answer.clone();
-        }
-        let answer = aws.lifecycle(account).await.hooks(group).await;
-        *asked = Some((Instant::now(), answer.clone()));
-        answer
-    }
-
-    fn group(&self, key: (Account, String)) -> Group {
-        let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
-        if groups.len() >= GROUPS_MAX {
-            groups.clear();
-        }
-        groups.entry(key).or_default().clone()
-    }
+/// The hooks that a group has for the termination of its instances.
+pub(super) async fn terminating(
+    cache: &HookCache,
+    aws: &Aws,
+    account: &Account,
+    group: &str,
+) -> Result<Vec<FoundHook>, Error> {
+    let hooks = cache.hooks(aws, account, group).await?;
+    let terminating = hooks.iter().filter(|h| h.transition == TERMINATING);
+    Ok(terminating
+        .map(|hook| FoundHook {
+            group: group.to_owned(),
+            hook: hook.name.clone(),
+            timeout: timeout_of(hook),
+        })
+        .collect())
 }
 
 fn timeout_of(hook: &Hook) -> HookTimeout {

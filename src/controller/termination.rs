@@ -19,9 +19,9 @@ use kube::runtime::controller::{self, Action};
 use kube::runtime::{applier, reflector::ObjectRef};
 use tokio_util::sync::CancellationToken;
 
-use super::hooks::HookCache;
 use super::leading::Parts;
 use crate::api::termination::{EffectivePolicy, NodeTermination, Phase};
+use crate::aws::HookCache;
 use crate::cluster::{self, Guarded, Views};
 use crate::lifecycle::{self, Outcome};
 use memory::Memories;

@@ -3,7 +3,7 @@
 //!
 //! The names are those of version 1.25 and chart 0.27; `tests/fixtures/nth-settings.txt` lists them for the documents.
 
-use self::Home::{Elsewhere, Nowhere, Policy};
+use self::Home::{Elsewhere, Nowhere, Placement, Policy};
 use self::Reader::{Both, Metadata, Queue};
 
 /// Which of NTH's modes looks at a setting.
@@ -24,6 +24,8 @@ pub enum Home {
     Policy,
     /// It is set somewhere else than in a policy.
     Elsewhere(&'static str),
+    /// It says where NTH's pods run: in metadata mode also which nodes NTH speaks for, and no policy follows from it.
+    Placement,
     /// There is nothing like it, and this is why.
     Nowhere(&'static str),
 }
@@ -97,9 +99,6 @@ const GRACE: Home = Nowhere(
 const POD: Home = Elsewhere("the manifests: change them in a kustomization of your own");
 const AGENT_POD: Home =
     Elsewhere("the agent's manifests: change them in a kustomization of your own");
-const AFFINITY: Home = Elsewhere(
-    "the agent's manifests; which nodes the policy speaks for is said by nodeSelector.matchExpressions",
-);
 const WINDOWS: Home = Nowhere("there is no agent for Windows nodes; use a queue for them");
 const PROCESS: Home = Elsewhere("the manifests set what the process must know of itself");
 const HTTP: Home = Elsewhere("probes and metrics are always served, at --http-address");
@@ -406,8 +405,8 @@ pub const SETTINGS: &[Setting] = &[
     row("terminationGracePeriodSeconds", "", "", Both, POD),
     row("resources", "", "", Both, POD),
     row("nodeSelector", "", "", Both, Policy),
-    row("affinity", "", "", Both, AFFINITY),
-    row("tolerations", "", "", Both, POD),
+    row("affinity", "", "", Both, Placement),
+    row("tolerations", "", "", Both, Placement),
     row("topologySpreadConstraints", "", "", Both, POD),
     row("extraEnv", "", "", Both, Policy),
     row("replicas", "", "1", Queue, POD),
@@ -430,9 +429,9 @@ pub const SETTINGS: &[Setting] = &[
     row("windowsPodAnnotations", "", "", Metadata, WINDOWS),
     row("linuxNodeSelector", "", "", Metadata, Policy),
     row("windowsNodeSelector", "", "", Metadata, WINDOWS),
-    row("linuxAffinity", "", "", Metadata, AFFINITY),
+    row("linuxAffinity", "", "", Metadata, Placement),
     row("windowsAffinity", "", "", Metadata, WINDOWS),
-    row("linuxTolerations", "", "", Metadata, AGENT_POD),
+    row("linuxTolerations", "", "", Metadata, Placement),
     row("windowsTolerations", "", "", Metadata, WINDOWS),
     row(
         "linuxDnsPolicy",
@@ -455,8 +454,8 @@ pub const SETTINGS: &[Setting] = &[
     row("dnsPolicy", "", "", Both, POD),
     row("dnsConfig", "", "", Both, POD),
     row("daemonsetNodeSelector", "", "", Metadata, Policy),
-    row("daemonsetAffinity", "", "", Metadata, AFFINITY),
-    row("daemonsetTolerations", "", "", Metadata, AGENT_POD),
+    row("daemonsetAffinity", "", "", Metadata, Placement),
+    row("daemonsetTolerations", "", "", Metadata, Placement),
 ];
 
 #[cfg(test)]

@@ -41,6 +41,61 @@ fn each_values_file_becomes_the_policy_beside_it() {
     }
 }
 
+/// What is noted of the setting, and under which heading.
+fn noted<'a>(text: &'a str, setting: &str) -> (&'a str, String) {
+    let lines: Vec<&str> = text.lines().collect();
+    let start = format!("# - {setting}: ");
+    let at = lines.iter().position(|l| l.starts_with(&start));
+    let at = at.unwrap_or_else(|| panic!("{setting}: {text}"));
+    let heading = lines[..at].iter().rev().find(|l| l.ends_with(':'));
+    let more = lines[at + 1..].iter().take_while(|l| l.starts_with("#   "));
+    let words = more.map(|l| l.trim_start_matches(['#', ' ']));
+    let note = [lines[at]].into_iter().chain(words).collect::<Vec<_>>();
+    (heading.unwrap(), note.join(" "))
+}
+
+#[test]
+fn where_nths_daemon_set_may_not_run_the_policy_speaks_all_the_same_and_that_is_said() {
+    for setting in ["affinity", "linuxAffinity", "daemonsetAffinity"] {
+        let values = format!("{setting}:\n  nodeAffinity: {{a: b}}\n");
+        let alone = policy(&values).unwrap();
+        let (heading, note) = noted(&alone, setting);
+        assert_eq!(heading, "# Taken over, with a difference:");
+        assert!(
+            note.contains("speaks for ALL nodes; NTH ran only"),
+            "{note}"
+        );
+        assert!(note.contains("write spec.nodeSelector"), "{note}");
+
+        let selected = policy(&format!("{values}nodeSelector: {{pool: spot}}\n")).unwrap();
+        let (heading, note) = noted(&selected, setting);
+        assert_eq!(heading, "# Taken over, with a difference:");
+        assert!(note.contains("its nodeSelector selects"), "{note}");
+    }
+    for setting in ["tolerations", "linuxTolerations", "daemonsetTolerations"] {
+        let some = policy(&format!("{setting}: [{{key: pool, operator: Exists}}]")).unwrap();
+        assert_eq!(noted(&some, setting).0, "# Taken over, with a difference:");
+        let all = policy(&format!("{setting}: [{{operator: Exists}}]")).unwrap();
+        assert_eq!(noted(&all, setting).0, "# Not in a policy:");
+    }
+}
+
+#[test]
+fn where_nths_deployment_runs_says_nothing_of_the_nodes_it_acts_on() {
+    for setting in [
+        "affinity: {nodeAffinity: {a: b}}",
+        "tolerations: [{key: pool}]",
+    ] {
+        let text = policy(&format!("{QUEUE}{setting}\n")).unwrap();
+        let (heading, note) = noted(&text, setting.split(':').next().unwrap());
+        assert_eq!(heading, "# Not in a policy:");
+        assert!(
+            note.contains("where the controller runs, not which nodes"),
+            "{note}"
+        );
+    }
+}
+
 #[test]
 fn a_secret_of_the_values_is_not_printed() {
     for file in fixtures() {

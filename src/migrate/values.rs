@@ -113,6 +113,10 @@ impl Values {
                 (Some(why), _) => notes.add(About::Unread, shown, why),
                 (None, Home::Elsewhere(place)) => notes.add(About::Elsewhere, shown, place),
                 (None, Home::Nowhere(why)) => notes.add(About::Nowhere, shown, why),
+                (None, Home::Placement) => {
+                    let (about, text) = self.placement(said);
+                    notes.add(about, shown, text);
+                }
                 (None, Home::Policy) if *said == Said::Unreadable => {
                     let why = "its value stands in a Secret, a ConfigMap or a field of the pod; what would follow from it \
                                is not in this policy";
@@ -121,6 +125,33 @@ impl Values {
                 (None, Home::Policy) => {}
             }
         }
+    }
+
+    /// What follows from where NTH's pods may run: a DaemonSet serves the nodes that it runs on.
+    fn placement(&self, said: &Said) -> (About, &'static str) {
+        if self.queue {
+            let text =
+                "the manifests: it says where the controller runs, not which nodes it acts on";
+            (About::Elsewhere, text)
+        } else if tolerates_all(said) {
+            let text = "the agent's manifests; it keeps NTH from no node";
+            (About::Elsewhere, text)
+        } else if self.selects_nodes() {
+            let text = "the policy below speaks for ALL nodes that its nodeSelector selects; NTH ran only where this let \
+                        it as well: narrow spec.nodeSelector accordingly, and place the agent's DaemonSet alike";
+            (About::Differs, text)
+        } else {
+            let text = "the policy below speaks for ALL nodes; NTH ran only where this let it: write spec.nodeSelector, \
+                        and place the agent's DaemonSet alike";
+            (About::Differs, text)
+        }
+    }
+
+    /// Whether the policy gets a selector in metadata mode.
+    fn selects_nodes(&self) -> bool {
+        let names = ["linuxNodeSelector", "nodeSelector", "daemonsetNodeSelector"];
+        let mut given = names.iter().filter_map(|name| self.given.get(name));
+        given.any(|(_, said)| !is_default(said, ""))
     }
 
     /// How the file calls a setting.
@@ -233,6 +264,22 @@ fn is_true(name: &str, text: &str) -> Result<bool, Error> {
             wanted: "true or false",
         }),
     }
+}
+
+/// Tolerations that let a pod run on every node.
+fn tolerates_all(said: &Said) -> bool {
+    let Said::Tree(Value::Sequence(tolerations)) = said else {
+        return false;
+    };
+    let is_said = |toleration: &Value, key| {
+        let text = toleration.get(key).and_then(text_of);
+        text.is_some_and(|text| !text.is_empty())
+    };
+    tolerations.iter().any(|toleration| {
+        toleration.get("operator").and_then(Value::as_str) == Some("Exists")
+            && !is_said(toleration, "key")
+            && !is_said(toleration, "effect")
+    })
 }
 
 fn is_default(said: &Said, default: &str) -> bool {

@@ -54,7 +54,7 @@ pub(super) async fn serve(options: &Controller) -> anyhow::Result<()> {
         &health,
         (&namespace, &identity),
         &stop,
-    );
+    )?;
 
     tokio::spawn(server.serve(
         Arc::new(RwLock::new(registry)),
@@ -97,7 +97,7 @@ fn parts(
     health: &Health,
     (namespace, identity): (&str, &str),
     stop: &CancellationToken,
-) -> Parts {
+) -> anyhow::Result<Parts> {
     let gate = Gate::default();
     let nodes = Arc::new(Nodes::default());
     let metrics = controller::Metrics::register(registry);
@@ -116,10 +116,10 @@ fn parts(
         engine.budgets(event);
     });
     tokio::spawn(budgets);
-    Parts {
+    Ok(Parts {
         policies: Objects::<TerminationPolicy>::start(clients.views.clone(), stop.clone()),
         terminations: Objects::<NodeTermination>::start(clients.views.clone(), stop.clone()),
-        aws: Aws::new(aws::Metrics::register(registry)),
+        aws: Aws::new(aws::Metrics::register(registry))?,
         events: Events::start(clients.control.clone(), identity.to_owned(), stop.clone()),
         timeline: Timeline::register(registry),
         source_metrics: source::Metrics::register(registry),
@@ -131,7 +131,7 @@ fn parts(
         evictor,
         gate,
         metrics,
-    }
+    })
 }
 
 /// Leads whenever elected; what was begun ends before the next election is heard.

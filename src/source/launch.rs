@@ -20,11 +20,13 @@ use super::pace::back_off;
 use super::record::Recorder;
 use super::sqs::BACK_OFF_LAST;
 use crate::api::policy::Mode;
-use crate::aws::{Account, Aws, LifecycleAction, LifecycleResult, Message, Queue, Reason};
+use crate::aws::{
+    Account, Aws, HookCache, LifecycleAction, LifecycleResult, Message, Queue, Reason,
+};
 use crate::cluster::nodes::Resolution;
 use crate::drain::Node;
 use crate::event::Launch;
-use hook::{Ends, Hooks};
+use hook::{Ends, ends_of};
 
 /// Launches that are held at once for one queue; each costs a call every 20 s. Others wait in the queue.
 const HELD_MAX: usize = 256;
@@ -45,7 +47,7 @@ pub(super) struct Launches {
     aws: Aws,
     recorder: Recorder,
     visibility: Duration,
-    hooks: Hooks,
+    hooks: HookCache,
     slots: Arc<Semaphore>,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -84,24 +86,28 @@ impl Launches {
             aws,
             recorder,
             visibility,
-            hooks: Hooks::default(),
+            hooks: HookCache::default(),
             slots: Arc::new(Semaphore::new(HELD_MAX)),
             tasks: TaskTracker::new(),
             stop,
         }
     }
 
-    /// Whether the instance is a node already whose policy only observes.
-    pub(super) fn is_observed(&self, launch: &Launch) -> bool {
+    /// Whether the instance is a node already that no policy speaks for, or one that only observes.
+    pub(super) fn is_left_alone(&self, launch: &Launch) -> bool {
         match self.recorder.nodes.resolve(&launch.instance_id) {
-            Resolution::Node(node) => self.is_only_observed(&node),
+            Resolution::Node(node) => self.why_not(&node).is_some(),
             Resolution::Unknown | Resolution::NotYet => false,
         }
     }
 
-    fn is_only_observed(&self, node: &Node) -> bool {
-        let policy = self.recorder.policies.for_node(node);
-        policy.is_some_and(|policy| policy.mode == Mode::Observe)
+    /// Why the hooks of a node are to be left alone, if they are.
+    fn why_not(&self, node: &Node) -> Option<&'static str> {
+        match self.recorder.policies.for_node(node) {
+            None => Some("NoPolicy"),
+            Some(policy) if policy.mode == Mode::Observe => Some("Observed"),
+            Some(_) => None,
+        }
     }
 
     /// Holds the message until the instance's Node is Ready, in a task of its own. Beyond the bound it is left.
@@ -183,8 +189,8 @@ impl Held {
         let lifecycle = self.launches.aws.lifecycle(&self.account()).await;
         for failures in 0.. {
             let node = self.ready_node().await;
-            if self.launches.is_only_observed(&node) {
-                return self.back("Observed");
+            if let Some(outcome) = self.launches.why_not(&node) {
+                return self.back(outcome);
             }
             match lifecycle.complete(&action, LifecycleResult::Continue).await {
                 Ok(()) => return Parting::Done("Completed"),
@@ -272,8 +278,12 @@ impl Held {
     }
 
     async fn ends(&self) -> Ends {
-        let lifecycle = self.launches.aws.lifecycle(&self.account()).await;
-        self.launches.hooks.ends(&lifecycle, &self.launch).await
+        let group = &self.launch.hook.auto_scaling_group_name;
+        let Launches { aws, hooks, .. } = &self.launches;
+        ends_of(
+            &self.launch,
+            &hooks.hooks(aws, &self.account(), group).await,
+        )
     }
 
     fn account(&self) -> Account {

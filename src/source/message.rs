@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::launch::Launches;
 use super::managed::{Managed, Management};
 use super::record::{Settled, Verdict};
-use super::sqs::{BACK_OFF_LAST, Monitor, Open};
+use super::sqs::{BACK_OFF_LAST, Monitor, Receiver};
 use crate::api::policy::UnknownInstances;
 use crate::api::termination::LifecycleHook;
 use crate::aws::Message;
@@ -34,12 +35,14 @@ impl Monitor {
         message: &Message,
         parsed: Result<Parsed, Malformed>,
         managed: &Managed,
-        open: &Open,
+        receiver: Receiver<'_>,
     ) -> Disposition {
         match parsed {
-            Ok(Parsed::Signals(heard)) => self.record_all(message, heard, managed).await,
-            Ok(Parsed::Launch(launch)) => self.launch(message, launch, managed, open),
-            Ok(Parsed::Reservation(ends)) => self.reservation(message, &ends, open).await,
+            Ok(Parsed::Signals(heard)) => self.record_all(message, heard, managed, receiver).await,
+            Ok(Parsed::Launch(launch)) => {
+                self.launch(message, launch, managed, &receiver.open.launches)
+            }
+            Ok(Parsed::Reservation(ends)) => self.reservation(message, &ends, receiver).await,
             Ok(Parsed::Discarded(why)) => Disposition::Delete(vec![Settled::Nothing(why.as_str())]),
             Err(malformed) => {
                 let last = message.receive_count >= MALFORMED_RECEIVES;
@@ -53,15 +56,21 @@ impl Monitor {
         }
     }
 
-    /// A message goes when every signal in it is settled.
+    /// A message goes when every signal in it is settled. It may carry many; none is begun once the receiver is told to
+    /// stop, or while the API server is away.
     pub(super) async fn record_all(
         &self,
         message: &Message,
         heard: Vec<Heard>,
         managed: &Managed,
+        receiver: Receiver<'_>,
     ) -> Disposition {
         let (mut proofs, mut again) = (Vec::new(), None);
-        for mut heard in heard {
+        for (number, mut heard) in heard.into_iter().enumerate() {
+            if number > 0 && receiver.stop.is_cancelled() {
+                return Disposition::Release(Duration::ZERO);
+            }
+            receiver.pulse.beat();
             if let Some(hook) = &mut heard.signal.lifecycle_hook {
                 self.fill(hook);
             }
@@ -70,7 +79,10 @@ impl Monitor {
                 Verdict::UnknownInstance if self.deletes_unknown() => {
                     proofs.push(Settled::Nothing("UnknownInstance"));
                 }
-                Verdict::UnknownInstance | Verdict::MaybeUnknown if self.is_expired(&heard) => {
+                Verdict::UnknownInstance if self.is_expired(&heard, Some(UNKNOWN_KEPT)) => {
+                    proofs.push(Settled::Nothing("Expired"));
+                }
+                Verdict::MaybeUnknown if self.is_expired(&heard, None) => {
                     proofs.push(Settled::Nothing("Expired"));
                 }
                 Verdict::UnknownInstance | Verdict::MaybeUnknown => {
@@ -82,6 +94,7 @@ impl Monitor {
                 }
                 // The API server, or EC2, is away. It is ours, and must neither wait long nor be received so often that
                 // a dead-letter queue takes it: it comes again after its visibility time-out.
+                Verdict::Later("APIUnavailable") => return Disposition::Leave,
                 Verdict::Later(_) => again = Some(Disposition::Leave),
             }
         }
@@ -129,16 +142,15 @@ impl Monitor {
         message: &Message,
         mut launch: Launch,
         managed: &Managed,
-        open: &Open,
+        launches: &Launches,
     ) -> Disposition {
-        let launches = &open.launches;
         let management = managed.of(&launch.instance_id);
         let again = Disposition::Release(patience(message.receive_count));
         if self.completes(&launch) && management == Management::NotTold {
             return Disposition::Leave;
         }
         if self.completes(&launch) && management == Management::Managed {
-            if launches.is_observed(&launch) {
+            if launches.is_left_alone(&launch) {
                 return again;
             }
             self.fill(&mut launch.hook);
@@ -148,7 +160,12 @@ impl Monitor {
         if self.settings.launches.observed {
             return again;
         }
-        self.unknown(message, launch.notice_time.checked_add(UNKNOWN_KEPT).ok())
+        let end = launch.notice_time.checked_add(UNKNOWN_KEPT).ok();
+        // EC2 shows neither a new instance nor its tags at once.
+        if self.completes(&launch) && management == Management::Unmanaged && !is_past(end) {
+            return again;
+        }
+        self.unknown(message, end)
     }
 
     /// A message that is about nothing of ours, until then.
@@ -166,12 +183,12 @@ impl Monitor {
         self.settings.unknown_instances == UnknownInstances::Delete
     }
 
-    /// No cluster has claimed the instance in its time.
-    fn is_expired(&self, heard: &Heard) -> bool {
+    /// No cluster has claimed the instance in its time: until the deadline, or for so long if there is none.
+    fn is_expired(&self, heard: &Heard, kept: Option<SignedDuration>) -> bool {
         let signal = &heard.signal;
         let deadline = signal.deadline.as_ref().map(|d| d.0);
-        let expired =
-            is_past(deadline.or_else(|| signal.notice_time.0.checked_add(UNKNOWN_KEPT).ok()));
+        let end = deadline.or_else(|| signal.notice_time.0.checked_add(kept?).ok());
+        let expired = is_past(end);
         if expired {
             tracing::info!(
                 queue = self.key.url,
@@ -199,16 +216,4 @@ pub(super) fn patience(receives: u32) -> Duration {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_message_for_somebody_else_is_given_back_within_two_seconds_at_first_and_then_more_slowly()
-    {
-        let waits: Vec<u64> = [1, 2, 3, 4, 5, 6, 7, 8, 100]
-            .into_iter()
-            .map(|n| patience(n).as_secs())
-            .collect();
-        assert_eq!(waits, [0, 1, 2, 4, 8, 16, 32, 60, 60]);
-    }
-}
+mod tests;

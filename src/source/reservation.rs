@@ -2,7 +2,7 @@
 
 use super::message::{Disposition, is_past};
 use super::record::Settled;
-use super::sqs::{Monitor, Open};
+use super::sqs::{Monitor, Receiver};
 use super::trouble::Question;
 use crate::api::termination::SignalKind;
 use crate::aws::{Account, Error, Message};
@@ -14,7 +14,7 @@ impl Monitor {
         &self,
         message: &Message,
         reservation: &Reservation,
-        open: &Open,
+        receiver: Receiver<'_>,
     ) -> Disposition {
         let count = |outcome| {
             let metrics = &self.recorder.metrics;
@@ -28,8 +28,9 @@ impl Monitor {
             }
             Ok(heard) => {
                 let nodes = self.nodes_among(&heard).collect();
-                let managed = self.managed(open.instances.as_ref(), nodes).await;
-                self.record_all(message, heard, &managed).await
+                let instances = receiver.open.instances.as_ref();
+                let managed = self.managed(instances, nodes).await;
+                self.record_all(message, heard, &managed, receiver).await
             }
             Err(_told) => {
                 count("InstancesUnknown");

@@ -50,10 +50,18 @@ pub struct Monitor {
 
 /// What the receivers of a queue share.
 pub(super) struct Open {
-    queue: Queue,
+    pub(super) queue: Queue,
     /// Only if a tag is asked for.
     pub(super) instances: Option<Instances>,
     pub(super) launches: Launches,
+}
+
+/// Where a receiver is at work.
+#[derive(Clone, Copy)]
+pub(super) struct Receiver<'a> {
+    pub(super) open: &'a Open,
+    pub(super) pulse: &'a Pulse,
+    pub(super) stop: &'a CancellationToken,
 }
 
 /// A message, and what it says.
@@ -90,7 +98,8 @@ impl Monitor {
     }
 
     async fn receive(&self, open: &Open, stop: &CancellationToken) {
-        let pulse = self.health.pulse("queue receiver", SILENCE_MAX);
+        let pulse = &self.health.pulse("queue receiver", SILENCE_MAX);
+        let receiver = Receiver { open, pulse, stop };
         let mut failures = 0;
         // The first poll answers at once, so that the policy's state is known.
         let mut wait = Duration::ZERO;
@@ -107,7 +116,7 @@ impl Monitor {
                         let message = "the queue is read".to_owned();
                         self.tell(SourceState::Polling, "Polling", message);
                     }
-                    Box::pin(self.settle(open, messages, &pulse)).await;
+                    Box::pin(self.settle(receiver, messages)).await;
                 }
                 Err(error) => {
                     // One failed poll among good ones is no news.
@@ -123,33 +132,34 @@ impl Monitor {
     }
 
     /// Settles what was received. Messages that EC2 must be asked about first hold up no other.
-    async fn settle(&self, open: &Open, messages: Vec<Message>, pulse: &Pulse) {
+    async fn settle(&self, receiver: Receiver<'_>, messages: Vec<Message>) {
         let parsed = messages
             .into_iter()
             .map(|message| (event::parse(&message.body), message));
         let (asked, others): (Vec<_>, Vec<_>) =
             parsed.partition(|(parsed, _)| matches!(parsed, Ok(Parsed::Reservation(_))));
         tokio::join!(
-            self.settle_batch(open, others, pulse),
-            self.settle_batch(open, asked, pulse)
+            self.settle_batch(receiver, others),
+            self.settle_batch(receiver, asked)
         );
     }
 
     /// Records a batch, then deletes or gives back its messages.
-    async fn settle_batch(&self, open: &Open, batch: Vec<Received>, pulse: &Pulse) {
+    async fn settle_batch(&self, receiver: Receiver<'_>, batch: Vec<Received>) {
+        let open = receiver.open;
         let parsed = batch.iter().filter_map(|(parsed, _)| parsed.as_ref().ok());
         let concerned = parsed.flat_map(|parsed| self.concerned(parsed)).collect();
         let managed = &self.managed(open.instances.as_ref(), concerned).await;
         let settled: Vec<_> = futures::stream::iter(batch)
             .map(|(parsed, message)| async move {
-                let disposition = self.handle(&message, parsed, managed, open).await;
+                let disposition = self.handle(&message, parsed, managed, receiver).await;
+                receiver.pulse.beat();
                 (message.receipt, disposition)
             })
             .buffer_unordered(AT_ONCE)
             .collect()
             .await;
         let queue = &open.queue;
-        pulse.beat();
         let (mut done, mut back): (Vec<ReceiptHandle>, Vec<_>) = (Vec::new(), Vec::new());
         for (receipt, disposition) in settled {
             match disposition {

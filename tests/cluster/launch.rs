@@ -348,3 +348,18 @@ async fn the_launch_of_a_node_whose_policy_only_observes_is_never_completed() {
     assert!(launches("Observed").await > seen);
     assert_eq!(launching.corner.queue.depth().total(), 1);
 }
+
+#[tokio::test]
+async fn the_launch_of_a_node_that_no_policy_speaks_for_is_never_completed() {
+    let launching = Launching::leased("launch-nobody").await;
+    let without = launches("NoPolicy").await;
+    let name = format!("{}-new", launching.corner.name);
+    let (client, instance) = (&launching.corner.client, &launching.action.instance_id);
+    join_node(client, &name, instance, &map(&[])).await.unwrap();
+    launching.get_ready(&name).await;
+    launching.corner.await_call(HIDE, |c| hides_for(c, 0)).await;
+    something_else_is_drained().await;
+    launching.assert_waits();
+    assert!(launches("NoPolicy").await > without);
+    assert_eq!(launching.corner.queue.depth().total(), 1);
+}

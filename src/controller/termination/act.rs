@@ -162,9 +162,8 @@ fn offer(object: &NodeTermination, view: &View<'_>, plan: Plan, context: &Contex
 async fn read_hook(object: &NodeTermination, action: ActionKey, context: &Context) {
     let timeout = match hooks::action_of(object, &action) {
         Some((account, named)) => {
-            let hooks = &context.hooks;
-            let read = hooks.read(&context.aws, &account, &named.group, &named.hook);
-            read.await
+            let (cache, aws) = (&context.hooks, &context.aws);
+            hooks::timeout(cache, aws, &account, &named.group, &named.hook).await
         }
         None => HookTimeout::Unknown(NOT_IN_REACH.to_owned()),
     };

@@ -8,7 +8,7 @@ use super::Context;
 use super::act::back_off;
 use crate::api::termination::{AwsAccess, NodeTermination};
 use crate::aws::{Error, Reason};
-use crate::controller::hooks::account_of;
+use crate::controller::hooks::{account_of, terminating};
 use crate::lifecycle::Lookup;
 
 /// Looks the signal's hooks up, and remembers the answer.
@@ -51,10 +51,7 @@ async fn look(
         return Ok(Lookup::NotOurs(why));
     };
     let group = &instance.group;
-    let hooks = context
-        .hooks
-        .terminating(&context.aws, &account, group)
-        .await?;
+    let hooks = terminating(&context.hooks, &context.aws, &account, group).await?;
     // An instance of a warm pool goes through the same states under this prefix.
     let state = instance.state.strip_prefix("Warmed:");
     Ok(match state.unwrap_or(&instance.state) {

@@ -51,7 +51,7 @@ fn other(kind: SignalKind) -> Signal {
 use MaintenanceState::{Canceled, Completed, Scheduled};
 
 #[test]
-fn what_takes_a_signal_back_is_another_one() {
+fn what_takes_maintenance_back_is_another_notice() {
     let reboot = |state, notice| maintenance("e1", "instance-reboot", state, notice);
     let mut moved = reboot(Scheduled, 20);
     moved.maintenance.as_mut().unwrap().not_before = Some(at(5000));
@@ -122,6 +122,19 @@ fn what_takes_a_signal_back_is_another_one() {
             vec![0],
             "another event of the same window by the same path",
         ),
+    ] {
+        assert_stand(&signals, &stand, why);
+    }
+}
+
+fn assert_stand(signals: &[Signal], stand: &[usize], why: &str) {
+    let expected: Vec<&Signal> = stand.iter().map(|i| &signals[*i]).collect();
+    assert_eq!(standing(signals), expected, "{why}");
+}
+
+#[test]
+fn a_stop_is_taken_back_when_the_instance_runs_again() {
+    for (signals, stand, why) in [
         (
             vec![state("stopping", 10), state("stopped", 11)],
             vec![0, 1],
@@ -162,8 +175,7 @@ fn what_takes_a_signal_back_is_another_one() {
             "nor this one",
         ),
     ] {
-        let expected: Vec<&Signal> = stand.iter().map(|i: &usize| &signals[*i]).collect();
-        assert_eq!(standing(&signals), expected, "{why}");
+        assert_stand(&signals, &stand, why);
     }
 }
 

@@ -1,22 +1,12 @@
-//! When a launch's hook is over, by its settings, which are asked for once per group and kept for a while.
+//! When a launch's hook is over, by its settings.
 
-use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::Mutex;
-use tokio::time::Instant;
 
-use crate::aws::{Hook, Lifecycle};
+use crate::aws::{Error, Hook};
 use crate::event::Launch;
 
-/// A hook's settings change seldom.
-const KEPT: Duration = Duration::from_mins(5);
-/// A failure is tried again after this.
-const FAILURE_KEPT: Duration = Duration::from_secs(30);
-/// Groups that are remembered at once.
-const GROUPS_MAX: usize = 1024;
 /// No lifecycle action lasts longer (EC2 Auto Scaling User Guide, "Lifecycle hook considerations": 48 hours or 100
 /// heartbeat time-outs).
 const ACTION_MAX: SignedDuration = SignedDuration::from_hours(48);
@@ -30,34 +20,13 @@ pub(super) struct Ends {
     pub global: Timestamp,
 }
 
-type Asked = (Instant, Option<Vec<Hook>>);
-
-/// What groups have told of their hooks; cheap to clone.
-#[derive(Clone, Default)]
-pub(super) struct Hooks(Arc<Mutex<HashMap<String, Asked>>>);
-
-impl Hooks {
-    /// When the launch's hook is over. What can not be read is taken for the longest that there is.
-    pub(super) async fn ends(&self, lifecycle: &Lifecycle, launch: &Launch) -> Ends {
-        let group = &launch.hook.auto_scaling_group_name;
-        let mut groups = self.0.lock().await;
-        let fresh = groups.get(group).is_some_and(|(at, hooks)| {
-            at.elapsed() < if hooks.is_some() { KEPT } else { FAILURE_KEPT }
-        });
-        if !fresh {
-            let hooks = lifecycle.hooks(group).await;
-            if let Err(error) = &hooks {
-                tracing::warn!(group, %error, "a launch hook's time-out could not be read");
-            }
-            if groups.len() >= GROUPS_MAX {
-                groups.clear();
-            }
-            groups.insert(group.clone(), (Instant::now(), hooks.ok()));
-        }
-        let hooks = groups.get(group).and_then(|(_, hooks)| hooks.as_ref());
-        let hook = hooks.and_then(|all| all.iter().find(|h| h.name == launch.hook.hook_name));
-        ends(launch.notice_time, hook)
-    }
+/// When the launch's hook is over, by what its group tells. What can not be read is taken for the longest that there is.
+pub(super) fn ends_of(launch: &Launch, told: &Result<Vec<Hook>, Error>) -> Ends {
+    let hook = told
+        .iter()
+        .flatten()
+        .find(|h| h.name == launch.hook.hook_name);
+    ends(launch.notice_time, hook)
 }
 
 fn ends(notice: Timestamp, hook: Option<&Hook>) -> Ends {
