@@ -11,8 +11,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::watch::{always_on, follow};
 
-/// The label that the agents' `DaemonSet` is found by.
-pub const AGENT_LABEL: &str = "app.kubernetes.io/component=agent";
+/// The labels that the agents' `DaemonSet` is found by: other products have agents too.
+pub const AGENT_LABELS: &str =
+    "app.kubernetes.io/name=node-termination-operator,app.kubernetes.io/component=agent";
 
 /// The part of a `DaemonSet` that is read from the wire.
 #[derive(Resource, Clone, Debug, Deserialize)]
@@ -56,7 +57,7 @@ impl AgentWatch {
     pub fn start(client: Client, namespace: &str, stop: CancellationToken) -> Self {
         let (sender, receiver) = watch::channel(Agents::NotRead);
         let api = Api::<DaemonSetObject>::namespaced(client, namespace);
-        let config = always_on().labels(AGENT_LABEL);
+        let config = always_on().labels(AGENT_LABELS);
         let mut sets = Sets::default();
         let watching = follow(api, config, stop, move |event| {
             if let Some(agents) = sets.take(event) {

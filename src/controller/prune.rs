@@ -9,12 +9,14 @@ use kube::ResourceExt;
 use tokio_util::sync::CancellationToken;
 
 use super::termination::Context;
-use crate::api::termination::{NodeTermination, Phase};
+use crate::api::termination::{NodeTermination, Outcome, Phase};
 use crate::cluster::{nodes, status};
 use crate::drain::{Node, cordon};
 
 /// How often.
 const EVERY: Duration = Duration::from_mins(1);
+/// How long the record is kept of an incident that is not that of its node: time to look at it.
+const MISMATCH_KEPT: SignedDuration = SignedDuration::from_mins(10);
 /// Records that go in one round; the next round takes more.
 const PRUNED_AT_ONCE: usize = 100;
 
@@ -95,6 +97,11 @@ async fn undo_orphan(node: &Node, incident: &str, context: &Context) {
     }
 }
 
+fn is_node_there(object: &NodeTermination, context: &Context) -> bool {
+    let node = context.nodes.get(&object.spec.node_name);
+    node.is_some_and(|n| Some(n.uid.as_str()) == object.node_uid())
+}
+
 async fn prune(context: &Context) {
     let records: Vec<Record> = context
         .terminations
@@ -103,7 +110,7 @@ async fn prune(context: &Context) {
             let object = t.0.as_ref().ok()?;
             // What a person made, often from Git, is a person's to remove: it would only come again.
             let by_hand = object.spec.signals.is_empty();
-            (!by_hand).then(|| Record::of(object, context))
+            (!by_hand).then(|| Record::of(object, |object| is_node_there(object, context)))
         })
         .collect();
     for record in due(&records, Timestamp::now())
@@ -117,12 +124,21 @@ async fn prune(context: &Context) {
     }
 }
 
+/// The records that go together.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Group {
+    /// Those of one instance.
+    Instance(String),
+    /// One alone: what it says of its instance is not true, and must keep no true record of it, nor be kept by one.
+    Mismatch(String),
+}
+
 /// What pruning goes by.
 #[derive(Clone, Debug, PartialEq)]
 struct Record {
     name: String,
     uid: Option<String>,
-    instance: String,
+    group: Group,
     policy: String,
     /// When it was finished; `None`: it is not.
     finished: Option<Timestamp>,
@@ -133,31 +149,54 @@ struct Record {
 }
 
 impl Record {
-    fn of(object: &NodeTermination, context: &Context) -> Self {
+    fn of(object: &NodeTermination, is_node_there: impl Fn(&NodeTermination) -> bool) -> Self {
         let status = object.status.as_ref();
         let policy = status.and_then(|s| s.policy.clone()).unwrap_or_default();
-        let node = context.nodes.get(&object.spec.node_name);
+        let finished = status
+            .filter(|_| !is_open(object))
+            .and_then(|s| s.completed_at.as_ref())
+            .map(|t| t.0);
+        if status.is_some_and(|s| s.outcome == Some(Outcome::IdentityMismatch)) {
+            return Self::of_mismatch(object, finished);
+        }
+        let instance = object.instance_id().unwrap_or_default();
         Self {
             name: object.name_any(),
             uid: object.uid(),
-            instance: object.instance_id().unwrap_or_default().to_owned(),
-            finished: status
-                .filter(|_| !is_open(object))
-                .and_then(|s| s.completed_at.as_ref())
-                .map(|t| t.0),
+            group: Group::Instance(instance.to_owned()),
+            finished,
             ttl: SignedDuration::from_secs(policy.ttl_seconds_after_finished.into()),
             limit: policy.history_limit,
-            node_there: node.is_some_and(|n| Some(n.uid.as_str()) == object.node_uid()),
+            node_there: is_node_there(object),
             policy: policy.name,
         }
+    }
+
+    /// It has no policy: it takes no other record's place in a history.
+    fn of_mismatch(object: &NodeTermination, finished: Option<Timestamp>) -> Self {
+        Self {
+            name: object.name_any(),
+            uid: object.uid(),
+            group: Group::Mismatch(object.name_any()),
+            policy: String::new(),
+            finished,
+            ttl: MISMATCH_KEPT,
+            limit: u32::MAX,
+            node_there: false,
+        }
+    }
+
+    fn is_mismatch(&self) -> bool {
+        matches!(self.group, Group::Mismatch(_))
     }
 }
 
 /// The records that are to go: all of an instance together, when each is past its time or beyond its policy's limit.
 fn due(records: &[Record], now: Timestamp) -> Vec<&Record> {
-    let mut by_policy: BTreeMap<&str, Vec<&Record>> = BTreeMap::new();
+    let mut by_policy: BTreeMap<(bool, &str), Vec<&Record>> = BTreeMap::new();
     for record in records.iter().filter(|r| r.finished.is_some()) {
-        by_policy.entry(&record.policy).or_default().push(record);
+        let history = (record.is_mismatch(), record.policy.as_str());
+        by_policy.entry(history).or_default().push(record);
     }
     let mut old: BTreeSet<&str> = BTreeSet::new();
     for kept in by_policy.values_mut() {
@@ -171,26 +210,28 @@ fn due(records: &[Record], now: Timestamp) -> Vec<&Record> {
             }
         }
     }
-    let kept: BTreeSet<&str> = records
+    let kept: BTreeSet<&Group> = records
         .iter()
         .filter(|r| r.node_there || !old.contains(r.name.as_str()))
-        .map(|r| r.instance.as_str())
+        .map(|r| &r.group)
         .collect();
     records
         .iter()
-        .filter(|r| !kept.contains(r.instance.as_str()))
+        .filter(|r| !kept.contains(&r.group))
         .collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn record(name: &str, instance: &str, finished: Option<i64>) -> Record {
         Record {
             name: name.into(),
             uid: None,
-            instance: instance.into(),
+            group: Group::Instance(instance.into()),
             policy: "p".into(),
             finished: finished.map(|s| Timestamp::from_second(s).unwrap()),
             ttl: SignedDuration::from_secs(100),
@@ -235,5 +276,44 @@ mod tests {
         let both = [record("a", "a", Some(0)), record("a-2", "a", Some(500))];
         assert_eq!(names(&both, 550), Vec::<&str>::new());
         assert_eq!(names(&both, 600), ["a", "a-2"]);
+    }
+
+    /// As a stolen agent token makes one: with the identity of its own node, which exists.
+    fn mismatch(name: &str, completed_at: &str) -> Record {
+        let object = json!({
+            "apiVersion": "nodetermination.dev/v1alpha1",
+            "kind": "NodeTermination",
+            "metadata": {"name": name},
+            "spec": {"nodeName": "thief", "nodeUID": "uid", "instanceID": "a"},
+            "status": {"phase": "Failed", "outcome": "IdentityMismatch", "completedAt": completed_at},
+        });
+        let there = |_: &NodeTermination| true;
+        Record::of(&serde_json::from_value(object).unwrap(), there)
+    }
+
+    #[test]
+    fn a_record_that_is_not_of_its_node_goes_after_ten_minutes_by_itself_and_takes_no_place() {
+        let at = |second| Timestamp::from_second(second).unwrap().to_string();
+        let victim = Record {
+            node_there: true,
+            ..record("a-2", "a", Some(0))
+        };
+        let lies = [mismatch("a", &at(0)), mismatch("a-3", &at(1)), victim];
+        assert_eq!(names(&lies, 599), Vec::<&str>::new());
+        assert_eq!(names(&lies, 600), ["a"]);
+        assert_eq!(names(&lies, 601), ["a", "a-3"]);
+
+        let without_policy = Record {
+            policy: String::new(),
+            ..record("b", "b", Some(0))
+        };
+        let mut many: Vec<_> = (1..9)
+            .map(|n| mismatch(&format!("a-{n}"), &at(n)))
+            .collect();
+        many.push(without_policy);
+        assert_eq!(names(&many, 50), Vec::<&str>::new());
+        // An open record of the instance keeps its finished ones; a lie about it does not.
+        let lie = mismatch("a", &at(1000));
+        assert_eq!(names(&[lie, record("a-2", "a", Some(0))], 1100), ["a-2"]);
     }
 }

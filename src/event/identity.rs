@@ -11,6 +11,12 @@ use crate::api::termination::{LifecycleHook, MaintenanceEvent, MaintenanceState,
 
 /// The hash's length in a signal's ID, in bytes; 64 bits are plenty for the 32 signals of one object.
 const HASH_BYTES: usize = 8;
+/// Names of an instance that any agent may take. A stolen token can take all of them from another node.
+const SHARED_NAMES: u32 = 10;
+/// Names of an instance that only its own node's agent may take. More incidents of one instance are made up.
+const OWN_NAMES: u32 = 90;
+/// So much of a node's UID stands in a name, as in the agents' admission policy.
+const UID_PART: usize = 8;
 
 /// The ID of a spot interruption: the instance, the time of its notice and what will be done with it.
 #[must_use]
@@ -88,6 +94,21 @@ pub fn object_name(instance_id: &str, number: u32) -> String {
         0 | 1 => instance_id.to_owned(),
         _ => format!("{instance_id}-{number}"),
     }
+}
+
+/// The same for a name that the agents' admission policy keeps for the node with that UID: `<instance>-n<UID part>`,
+/// then `-2`, `-3` and so on behind it.
+#[must_use]
+pub fn own_object_name(instance_id: &str, node_uid: &str, number: u32) -> String {
+    let part: String = node_uid.chars().take(UID_PART).collect();
+    object_name(&format!("{instance_id}-n{part}"), number)
+}
+
+/// All names that the records of an instance on that node may have, in the order in which they are tried.
+pub fn object_names(instance_id: &str, node_uid: &str) -> impl Iterator<Item = String> {
+    let shared = (1..=SHARED_NAMES).map(move |number| object_name(instance_id, number));
+    let own = (1..=OWN_NAMES).map(move |number| own_object_name(instance_id, node_uid, number));
+    shared.chain(own)
 }
 
 /// The field manager that applies one signal. Each signal has its own: a server-side apply takes away whatever
@@ -266,6 +287,26 @@ mod tests {
         assert_eq!(object_name(INSTANCE, 2), "i-0aaa111122223333b-2");
         // A name is a label value too: at most 63 characters.
         assert!(object_name(INSTANCE, u32::MAX).len() <= 63);
+    }
+
+    #[test]
+    fn behind_the_names_that_anybody_may_take_come_those_that_are_kept_for_the_node() {
+        let uid = "1f5c2d3e-0000-4000-8000-000000000000";
+        let names: Vec<_> = object_names(INSTANCE, uid).collect();
+        let shown: Vec<_> = [0, 1, 9, 10, 11, 99].map(|at| names[at].as_str()).into();
+        assert_eq!(
+            shown,
+            [
+                "i-0aaa111122223333b",
+                "i-0aaa111122223333b-2",
+                "i-0aaa111122223333b-10",
+                "i-0aaa111122223333b-n1f5c2d3e",
+                "i-0aaa111122223333b-n1f5c2d3e-2",
+                "i-0aaa111122223333b-n1f5c2d3e-90",
+            ]
+        );
+        assert_eq!(names.len(), 100);
+        assert!(names.iter().all(|name| name.len() <= 63));
     }
 
     /// 128 bytes: apimachinery's `FieldManagerMaxLength`.

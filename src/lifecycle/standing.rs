@@ -48,7 +48,7 @@ fn is_spelt_twice(event: &MaintenanceEvent, other: &MaintenanceEvent) -> bool {
 
 /// Whether the instance ran again after it had stopped on account of this signal.
 fn is_undone(signal: &Signal, signals: &[Signal]) -> bool {
-    let runs = |s: &Signal| s.instance_state.as_deref() == Some(RUNNING);
+    let runs = |s: &Signal| state(s) == Some(RUNNING);
     let since = signals
         .iter()
         .filter(|s| runs(s))
@@ -63,10 +63,13 @@ fn is_undone(signal: &Signal, signals: &[Signal]) -> bool {
 
 /// The instance stops, or has stopped.
 fn has_stopped(signal: &Signal) -> bool {
-    matches!(
-        signal.instance_state.as_deref(),
-        Some("stopping" | "stopped")
-    )
+    matches!(state(signal), Some("stopping" | "stopped"))
+}
+
+/// The state that the instance went to. What another kind of signal says of it is not EC2's word.
+fn state(signal: &Signal) -> Option<&str> {
+    let state = signal.instance_state.as_deref();
+    state.filter(|_| signal.kind == SignalKind::InstanceStateChange)
 }
 
 /// The machine stops on account of this signal, and may be started again.

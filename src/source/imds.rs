@@ -24,7 +24,10 @@ use super::record::{Recorder, Settled, Verdict};
 use crate::api::policy::TerminationPolicy;
 use crate::api::termination::Signal;
 use crate::aws::{Document, Metadata};
-use crate::cluster::{self, Guarded, OwnNode, own_node};
+use crate::cluster::{
+    self, Guarded, OwnNode,
+    own_node::{self, Me},
+};
 use crate::drain::Node;
 use crate::event::Heard;
 use crate::telemetry::Health;
@@ -134,6 +137,25 @@ impl Lost {
     }
 }
 
+/// The agent's node, if it is one that is held to its node.
+fn agent(me: Me) -> Result<OwnNode, Lost> {
+    match me {
+        Me::Agent(own) => Ok(own),
+        Me::NotBound => {
+            let message = "the agent's token is not bound to a node: the agent must run as a pod, with the token that \
+                the kubelet gives it";
+            Err(Lost::stranger("NotBound", message.to_owned()))
+        }
+        Me::Other(user) => {
+            let message = format!(
+                "the agent is {user:.320}, whom its admission policy does not hold: its service account must be named \
+                 node-termination-operator-agent"
+            );
+            Err(Lost::stranger("OtherAccount", message))
+        }
+    }
+}
+
 impl Monitor {
     /// Runs until `stop`.
     pub async fn run(mut self, stop: CancellationToken) {
@@ -221,14 +243,7 @@ impl Monitor {
         let failed = |error: cluster::Error| Lost::call(error.reason(), error.to_string());
         let own = match &memory.own {
             Some(own) => own.clone(),
-            None => own_node::identify(client)
-                .await
-                .map_err(failed)?
-                .ok_or_else(|| {
-                    let message = "the agent's token is not bound to a node: the agent must run as a \
-                        pod, with the token that the kubelet gives it";
-                    Lost::stranger("NotBound", message.to_owned())
-                })?,
+            None => agent(own_node::identify(client).await.map_err(failed)?)?,
         };
         let node = own_node::look(client, &own).await.map_err(failed)?;
         // A node that came back under its name is known by the next token.

@@ -14,9 +14,6 @@ use crate::drain::Node;
 use crate::event::{Heard, identity};
 use crate::telemetry::Timeline;
 
-/// More incidents of one instance than this are not numbered: something makes them up.
-const NUMBERS_MAX: u32 = 100;
-
 /// Proof that a message may be deleted on account of one signal.
 #[derive(Debug)]
 pub enum Settled {
@@ -83,7 +80,7 @@ impl Recorder {
         }
     }
 
-    /// Applies the signal to the instance's open object: the first whose number takes it.
+    /// Applies the signal to the instance's open object: the first of its names that takes it.
     async fn record_on(&self, node: &Node, heard: &Heard) -> Verdict {
         let signal = &heard.signal;
         let identity = Identity {
@@ -91,8 +88,8 @@ impl Recorder {
             node_uid: node.uid.clone(),
             instance_id: heard.instance_id.clone(),
         };
-        for number in 1..=NUMBERS_MAX {
-            let name = identity::object_name(&heard.instance_id, number);
+        let mut taken = false;
+        for name in identity::object_names(&heard.instance_id, &node.uid) {
             let answer = match self.offer(&name, &identity, heard).await {
                 Ok(Some(answer)) => answer,
                 Ok(None) => return Verdict::Settled(Settled::Nothing("NothingToFollow")),
@@ -123,7 +120,8 @@ impl Recorder {
                     );
                     return Verdict::Settled(Settled::Nothing("SignalsTruncated"));
                 }
-                Answer::OtherIdentity | Answer::Full => {}
+                Answer::OtherIdentity => taken = true,
+                Answer::Full => {}
                 Answer::Dying => return Verdict::Later("BeingDeleted"),
                 Answer::Invalid(message) => {
                     tracing::error!(
@@ -136,12 +134,7 @@ impl Recorder {
                 }
             }
         }
-        tracing::error!(
-            instance = heard.instance_id,
-            NUMBERS_MAX,
-            "too many incidents of one instance"
-        );
-        Verdict::Settled(Settled::Nothing("TooManyIncidents"))
+        out_of_names(&heard.instance_id, taken)
     }
 
     /// Offers the signal to the object of that name. `None`: the signal only follows others, and there are none.
@@ -177,6 +170,19 @@ impl Recorder {
         let completed: Option<Timestamp> = record::completed_at(&self.client, name).await?;
         Ok(completed.is_some_and(|at| heard.signal.notice_time.0 <= at))
     }
+}
+
+/// No name is left for the signal. While others have taken names of the instance, its notices are never given up.
+fn out_of_names(instance: &str, taken: bool) -> Verdict {
+    if taken {
+        tracing::error!(
+            instance,
+            "no name is left for a record, and some are taken by records of other nodes; the message comes again"
+        );
+        return Verdict::Later("NamesTaken");
+    }
+    tracing::error!(instance, "too many incidents of one instance");
+    Verdict::Settled(Settled::Nothing("TooManyIncidents"))
 }
 
 fn later(name: &str, error: &Error) -> Verdict {

@@ -5,6 +5,7 @@ use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use node_termination_operator::api::termination::NodeTermination;
+use node_termination_operator::event::identity::{object_name, own_object_name};
 use serde_json::{Value, json};
 use testbed::cluster::TestNode;
 use testbed::imds::{Answer, documents};
@@ -56,6 +57,17 @@ async fn client_with(corner: &Corner<'_>, name: &str, token: &str) -> Client {
 
 fn signal(kind: &str, number: u8) -> Value {
     json!({"id": format!("{kind}-00000000000000{number:02x}"), "kind": kind, "noticeTime": "2026-11-21T10:00:00Z"})
+}
+
+/// A signal of that kind with another field.
+fn with(kind: &str, field: &str, value: Value) -> Value {
+    let mut signal = signal(kind, 5);
+    signal[field] = value;
+    signal
+}
+
+fn maintenance() -> Value {
+    json!({"eventID": "instance-event-1", "code": "system-reboot", "state": "Scheduled"})
 }
 
 /// What an agent writes about its own node.
@@ -123,6 +135,12 @@ async fn what_an_agent_may_not_create_is_refused() {
             json!(victim.instance_id),
             "the name of the instance",
         ),
+        (
+            "a name that is kept for another node",
+            "/metadata/name",
+            json!(own_object_name(&own_node.instance_id, &victim.uid, 1)),
+            "no other node's UID",
+        ),
         ("hold", "/spec/hold", json!(true), "hold is for people"),
         (
             "cancel",
@@ -162,6 +180,24 @@ async fn what_an_agent_may_not_create_is_refused() {
             "only signals",
         ),
         ("no signal", "/spec/signals", json!([]), "only signals"),
+        (
+            "an instance's state",
+            "/spec/signals",
+            json!([with("SpotInterruption", "instanceState", json!("running"))]),
+            "what belongs to their kind",
+        ),
+        (
+            "maintenance of another kind",
+            "/spec/signals",
+            json!([with("SpotInterruption", "maintenance", maintenance())]),
+            "what belongs to their kind",
+        ),
+        (
+            "maintenance that is none",
+            "/spec/signals",
+            json!([signal("ScheduledMaintenance", 4)]),
+            "what belongs to their kind",
+        ),
     ] {
         let mut body = own(own_node);
         let (parent, field) = path.rsplit_once('/').unwrap();
@@ -187,7 +223,17 @@ async fn what_an_agent_may_not_create_is_refused() {
     );
     assert!(said.contains("not bound to a node"), "{said}");
 
-    apply(&client, "test", &own(own_node)).await.unwrap();
+    let mut body = own(own_node);
+    apply(&client, "test", &body).await.unwrap();
+    body["spec"]["signals"] = json!([with("ScheduledMaintenance", "maintenance", maintenance())]);
+    for name in [2, 90].map(|n| object_name(&own_node.instance_id, n)) {
+        body["metadata"]["name"] = json!(name);
+        apply(&client, "test", &body).await.expect(&name);
+    }
+    for name in [1, 90].map(|n| own_object_name(&own_node.instance_id, &own_node.uid, n)) {
+        body["metadata"]["name"] = json!(name);
+        apply(&client, "test", &body).await.expect(&name);
+    }
 }
 
 #[tokio::test]
@@ -214,10 +260,8 @@ async fn what_an_agent_may_not_change_is_refused_and_what_others_have_set_does_n
     };
     let name = &own_node.instance_id;
     for (what, body) in [
-        (
-            "hold taken back with a label",
-            json!({"metadata": {"labels": {"by": "me"}}, "spec": {"hold": false}}),
-        ),
+        ("hold taken back", json!({"spec": {"hold": false}})),
+        ("a label", json!({"metadata": {"labels": {"by": "me"}}})),
         ("cancel", json!({"spec": {"cancel": true}})),
         (
             "a finalizer taken off",
@@ -277,22 +321,27 @@ async fn a_policy_can_not_be_written_by_an_agent() {
 
 /// The API server does not know which instance a node is: an agent can claim a name with its own node's identity.
 #[tokio::test]
-async fn the_notice_of_a_victim_whose_name_was_squatted_is_recorded_under_the_next_number() {
+async fn the_notice_of_a_victim_whose_names_were_squatted_is_recorded_under_one_that_is_its_own() {
     let corner = Corner::new(open().await, "squats", 2, crate::scene::imds(&json!({}))).await;
     let [own_node, victim] = &corner.nodes[..] else {
         panic!("two nodes")
     };
     let client = client_of(&corner, own_node).await;
     let mut squatted = own(own_node);
-    squatted["metadata"]["name"] = json!(victim.instance_id);
     squatted["spec"]["instanceID"] = json!(victim.instance_id);
-    apply(&client, "test", &squatted).await.unwrap();
+    for name in (1..=100).map(|n| object_name(&victim.instance_id, n)) {
+        squatted["metadata"]["name"] = json!(name);
+        apply(&client, "test", &squatted).await.unwrap();
+    }
+    let kept = own_object_name(&victim.instance_id, &victim.uid, 1);
+    squatted["metadata"]["name"] = json!(kept);
+    let said = refusal(apply(&client, "test", &squatted).await, "a kept name");
+    assert!(said.contains("no other node's UID"), "{said}");
     let service = testbed::imds::Imds::start(&victim.instance_id).unwrap();
     let time = Timestamp::now() + jiff::SignedDuration::from_secs(120);
     service.set(documents::SPOT, Answer::body(documents::spot(time)));
     let _agent = corner.start_agent(victim, &service.env()).await;
-    let next = format!("{}-2", victim.instance_id);
-    let recorded = corner.await_incident(&next, |_| true).await;
+    let recorded = corner.await_incident(&kept, |_| true).await;
     assert_eq!(recorded.spec.node_name, victim.name);
 }
 

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use kube::api::PostParams;
 use serde_json::json;
 use testbed::imds::{Answer, Imds, documents};
 use testbed::{Operator, operator};
@@ -126,6 +129,53 @@ async fn a_token_that_is_bound_to_no_node_is_told_and_asked_about_again() {
         );
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
+    assert!(corner.incident(&corner.node().instance_id).await.is_none());
+    agent.process().check().unwrap();
+}
+
+/// As under kustomize's `namePrefix`: the token of a pod on the node, with the agents' role, but of another account.
+#[tokio::test]
+async fn an_agent_whose_account_was_renamed_is_held_by_no_admission_policy_and_does_nothing() {
+    let corner = Corner::metadata(&world().await.control_plane, "renamed").await;
+    let service = Imds::start(&corner.node().instance_id).unwrap();
+    service.set(documents::SPOT, spot());
+    let account = format!("eu-{}", operator::AGENT);
+    let create = ["create", "serviceaccount", &account, "-n", operator::NAME];
+    corner.control_plane.kubectl(&create).await.unwrap();
+    let role = format!("--clusterrole={}", operator::AGENT);
+    let subject = format!("--serviceaccount={}:{account}", operator::NAME);
+    let bind = ["create", "clusterrolebinding", &account, &role, &subject];
+    corner.control_plane.kubectl(&bind).await.unwrap();
+    let pod = json!({
+        "metadata": {"name": account},
+        "spec": {
+            "serviceAccountName": account,
+            "nodeName": corner.node().name,
+            "securityContext": {
+                "runAsNonRoot": true,
+                "runAsUser": 65532,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "containers": [{
+                "name": "agent",
+                "image": "example.invalid/none",
+                "securityContext": {
+                    "allowPrivilegeEscalation": false,
+                    "capabilities": {"drop": ["ALL"]},
+                },
+            }],
+        },
+    });
+    let pods = Api::<Pod>::namespaced(corner.client.clone(), operator::NAME);
+    let pod = serde_json::from_value(pod).unwrap();
+    let pod = pods.create(&PostParams::default(), &pod).await.unwrap();
+    let token = operator::pod_token(&corner.client, &account, pod).await;
+    let kubeconfig = corner
+        .control_plane
+        .kubeconfig_with_token("renamed", &token.unwrap());
+    let agent = corner.start_agent_as(&kubeconfig.unwrap(), &service.env());
+    await_missing(&agent, "OtherAccount").await;
+    assert_eq!(service.reads(documents::SPOT), 0);
     assert!(corner.incident(&corner.node().instance_id).await.is_none());
     agent.process().check().unwrap();
 }

@@ -12,7 +12,7 @@ use node_termination_operator::api::termination::{
 };
 use node_termination_operator::cluster::{Gate, Nodes, Objects, watch};
 use node_termination_operator::event::Heard;
-use node_termination_operator::event::identity::object_name;
+use node_termination_operator::event::identity::{object_name, object_names};
 use node_termination_operator::source;
 use node_termination_operator::source::record::{Recorder, Settled, Verdict};
 use node_termination_operator::telemetry::Timeline;
@@ -172,6 +172,28 @@ async fn a_signal_that_only_follows_is_recorded_on_the_open_incident_and_opens_n
         assert_eq!(open.spec.signals.len(), 2);
         assert_eq!(listener.incident(1).await.unwrap().spec, over.spec);
     }
+}
+
+#[tokio::test]
+async fn a_notice_whose_names_are_all_taken_comes_again_until_one_is_free() {
+    let listener = Listener::new("names").await;
+    let mut taken = Vec::new();
+    for name in object_names(&listener.node.instance_id, &listener.node.uid) {
+        let squatted = json!({
+            "apiVersion": "nodetermination.dev/v1alpha1",
+            "kind": "NodeTermination",
+            "metadata": {"name": name},
+            "spec": {"nodeName": "another"},
+        });
+        let squatted = serde_json::from_value(squatted).unwrap();
+        let params = PostParams::default();
+        let created = listener.incidents.create(&params, &squatted);
+        taken.push(created.await.unwrap().name_any());
+    }
+    assert_eq!(listener.hear(listener.spot()).await, "NamesTaken");
+    let (last, now) = (taken.pop().unwrap(), DeleteParams::default());
+    listener.incidents.delete(&last, &now).await.unwrap();
+    assert_eq!(listener.hear(listener.spot()).await, "Recorded");
 }
 
 #[tokio::test]

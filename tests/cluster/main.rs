@@ -2,6 +2,7 @@
 //! for all tests, which run in parallel, each with nodes, a policy, a queue and a namespace of its own.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::large_futures)] // this binary is nothing but tests
 
+mod agents;
 mod bare;
 mod budgets;
 mod cost;

@@ -11,7 +11,7 @@ use node_termination_operator::api::termination::{
 };
 use node_termination_operator::cluster::record::{self, Answer, Identity};
 use node_termination_operator::cluster::status::report;
-use node_termination_operator::event::identity::field_manager;
+use node_termination_operator::event::identity::{field_manager, object_names};
 use serde_json::{Value, json};
 use testbed::ControlPlane;
 use testbed::aws::{LifecycleAction, events};
@@ -142,23 +142,28 @@ async fn a_lifecycle_action_is_never_a_straggler() {
 }
 
 #[tokio::test]
-async fn a_squatted_name_does_not_keep_a_notice_from_being_recorded() {
-    for (prefix, signals) in [("squat", 1), ("squat-full", 32)] {
+async fn squatted_names_do_not_keep_a_notice_from_being_recorded() {
+    for (prefix, names, signals) in [("squat", 1, 1), ("squat-full", 1, 32), ("squat-all", 10, 1)] {
         let corner = quiet(prefix).await;
-        let squatter = object(
+        let mut squatter = object(
             &Identity {
                 node_uid: "another-machine".to_owned(),
                 ..corner.identity()
             },
             &spots(&corner.node().instance_id, signals),
         );
-        corner
-            .api()
-            .create(&PostParams::default(), &squatter)
-            .await
-            .unwrap();
+        let node = corner.node();
+        let mut free = object_names(&node.instance_id, &node.uid);
+        for name in free.by_ref().take(names) {
+            squatter.metadata.name = Some(name);
+            corner
+                .api()
+                .create(&PostParams::default(), &squatter)
+                .await
+                .unwrap();
+        }
         corner.send(corner.noticed()).await;
-        let ours = corner.incident(2).await.expect(prefix);
+        let ours = corner.api().get(&free.next().unwrap()).await.expect(prefix);
         assert_eq!(ours.node_uid(), Some(corner.node().uid.as_str()));
         assert_eq!(
             ours.spec.signals,

@@ -13,7 +13,7 @@ use crate::api::policy::{
 use crate::api::termination::Phase;
 use crate::api::{Time, bounded};
 use crate::cluster::Agents;
-use crate::cluster::agents::AGENT_LABEL;
+use crate::cluster::agents::AGENT_LABELS;
 use crate::source::supervisor::QueueKey;
 
 /// The longest message of a source, in bytes: the field's maximum is 1024.
@@ -137,7 +137,7 @@ fn agents(known: Agents) -> (SourceState, &'static str, String) {
         }
         Agents::Absent => {
             let message = format!(
-                "no DaemonSet with the label {AGENT_LABEL} is in the operator's namespace: apply manifests/agent"
+                "no DaemonSet with the labels {AGENT_LABELS} is in the operator's namespace: apply manifests/agent"
             );
             (SourceState::Unsupported, "NoAgent", message)
         }

@@ -174,6 +174,18 @@ fn a_stop_is_taken_back_when_the_instance_runs_again() {
             vec![0],
             "nor this one",
         ),
+        (
+            vec![
+                spot("stop", 10),
+                state("stopped", 20),
+                Signal {
+                    instance_state: Some("running".into()),
+                    ..other(SignalKind::RebalanceRecommendation)
+                },
+            ],
+            vec![0, 1, 2],
+            "what is no change of state says nothing of the state",
+        ),
     ] {
         assert_stand(&signals, &stand, why);
     }

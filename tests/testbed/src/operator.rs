@@ -46,6 +46,9 @@ const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The service account of the agents, in the namespace [`NAME`].
 pub const AGENT: &str = "node-termination-operator-agent";
+/// The labels of the agents' pods and their `DaemonSet`.
+const AGENT_LABELS: &str =
+    "app.kubernetes.io/name=node-termination-operator,app.kubernetes.io/component=agent";
 
 /// Applies the agent's manifests as `kubectl apply -k` does: its account with its role, the admission policy, the
 /// `DaemonSet`.
@@ -61,28 +64,37 @@ pub async fn install_agent(control_plane: &ControlPlane, repository: &Path) -> a
 pub async fn agent_token(client: &Client, node: &str) -> anyhow::Result<String> {
     let pods = Api::<Pod>::namespaced(client.clone(), NAME);
     let on_node = watcher::Config::default()
-        .labels("app.kubernetes.io/component=agent")
+        .labels(AGENT_LABELS)
         .fields(&format!("spec.nodeName={node}"));
     await_count(pods.clone(), on_node, 1, |_| true).await?;
     let params = ListParams::default()
-        .labels("app.kubernetes.io/component=agent")
+        .labels(AGENT_LABELS)
         .fields(&format!("spec.nodeName={node}"));
     let pod = pods.list(&params).await?.items.pop().context("no pod")?;
+    pod_token(client, AGENT, pod).await
+}
+
+/// A token of that service account in the namespace [`NAME`], as the kubelet gets it for the pod.
+pub async fn pod_token(client: &Client, account: &str, pod: Pod) -> anyhow::Result<String> {
     let bound = BoundObjectReference {
         api_version: Some("v1".to_owned()),
         kind: Some("Pod".to_owned()),
         name: pod.metadata.name,
         uid: pod.metadata.uid,
     };
-    token(client, Some(bound)).await
+    token(client, account, Some(bound)).await
 }
 
 /// A token of the agents' service account that is bound to nothing.
 pub async fn unbound_agent_token(client: &Client) -> anyhow::Result<String> {
-    token(client, None).await
+    token(client, AGENT, None).await
 }
 
-async fn token(client: &Client, bound: Option<BoundObjectReference>) -> anyhow::Result<String> {
+async fn token(
+    client: &Client,
+    account: &str,
+    bound: Option<BoundObjectReference>,
+) -> anyhow::Result<String> {
     let accounts = Api::<ServiceAccount>::namespaced(client.clone(), NAME);
     let request = TokenRequest {
         spec: TokenRequestSpec {
@@ -94,7 +106,7 @@ async fn token(client: &Client, bound: Option<BoundObjectReference>) -> anyhow::
     };
     let params = PostParams::default();
     let answer = accounts
-        .create_token_request(AGENT, &params, &request)
+        .create_token_request(account, &params, &request)
         .await?;
     Ok(answer.status.context("no token")?.token)
 }
