@@ -165,11 +165,19 @@ async fn read_hook(object: &NodeTermination, action: ActionKey, context: &Contex
             let (cache, aws) = (&context.hooks, &context.aws);
             hooks::timeout(cache, aws, &account, &named.group, &named.hook).await
         }
-        None => HookTimeout::Unknown(NOT_IN_REACH.to_owned()),
+        None if is_out_of_reach(object) => HookTimeout::Unknown(NOT_IN_REACH.to_owned()),
+        // It has just been found: the next pass sees it.
+        None => return,
     };
     context.memories.with(object, |memory| {
         memory.hooks.insert(action, (Instant::now(), timeout))
     });
+}
+
+/// The policy has no access to AWS any more by which an action was found.
+fn is_out_of_reach(object: &NodeTermination) -> bool {
+    let policy = object.status.as_ref().and_then(|s| s.policy.as_ref());
+    policy.is_some_and(|p| p.aws.is_none())
 }
 
 /// Keeps the lifecycle action alive, or ends it with `result`.
@@ -184,10 +192,11 @@ async fn call_lifecycle(
     }
     let Some((account, action)) = hooks::action_of(object, &key) else {
         let message = NOT_IN_REACH.to_owned();
-        return Some(Outcome::CallFailed {
+        let failed = Outcome::CallFailed {
             action: key,
             message,
-        });
+        };
+        return is_out_of_reach(object).then_some(failed);
     };
     let lifecycle = context.aws.lifecycle(&account).await;
     let called = match result {
