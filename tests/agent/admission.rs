@@ -5,7 +5,7 @@ use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use node_termination_operator::api::termination::NodeTermination;
-use node_termination_operator::event::identity::{object_name, own_object_name};
+use node_termination_operator::event::identity::{object_name, object_names, own_object_name};
 use serde_json::{Value, json};
 use testbed::cluster::TestNode;
 use testbed::imds::{Answer, documents};
@@ -112,9 +112,6 @@ async fn what_an_agent_may_not_create_is_refused() {
         panic!("two nodes")
     };
     let client = client_of(&corner, own_node).await;
-    let hook = json!({"autoScalingGroupName": "g", "hookName": "h", "actionToken": "t", "transition": "t", "region": "eu-west-1"});
-    let mut hooked = signal("AutoScalingTermination", 2);
-    hooked["lifecycleHook"] = hook;
     let owner = json!([{"apiVersion": "v1", "kind": "Node", "name": "n", "uid": "u"}]);
     for (what, path, value, message) in [
         (
@@ -167,37 +164,6 @@ async fn what_an_agent_may_not_create_is_refused() {
             json!({"a": "b"}),
             "annotations",
         ),
-        (
-            "a lifecycle hook",
-            "/spec/signals",
-            json!([hooked]),
-            "lifecycle hook",
-        ),
-        (
-            "a kind of the queue's",
-            "/spec/signals",
-            json!([signal("InstanceStateChange", 3)]),
-            "only signals",
-        ),
-        ("no signal", "/spec/signals", json!([]), "only signals"),
-        (
-            "an instance's state",
-            "/spec/signals",
-            json!([with("SpotInterruption", "instanceState", json!("running"))]),
-            "what belongs to their kind",
-        ),
-        (
-            "maintenance of another kind",
-            "/spec/signals",
-            json!([with("SpotInterruption", "maintenance", maintenance())]),
-            "what belongs to their kind",
-        ),
-        (
-            "maintenance that is none",
-            "/spec/signals",
-            json!([signal("ScheduledMaintenance", 4)]),
-            "what belongs to their kind",
-        ),
     ] {
         let mut body = own(own_node);
         let (parent, field) = path.rsplit_once('/').unwrap();
@@ -223,14 +189,52 @@ async fn what_an_agent_may_not_create_is_refused() {
     );
     assert!(said.contains("not bound to a node"), "{said}");
 
-    let mut body = own(own_node);
-    apply(&client, "test", &body).await.unwrap();
-    body["spec"]["signals"] = json!([with("ScheduledMaintenance", "maintenance", maintenance())]);
-    for name in [2, 90].map(|n| object_name(&own_node.instance_id, n)) {
-        body["metadata"]["name"] = json!(name);
-        apply(&client, "test", &body).await.expect(&name);
+    apply(&client, "test", &own(own_node)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_signal_that_metadata_does_not_give_is_refused() {
+    let corner = Corner::new(open().await, "signals", 1, crate::scene::imds(&json!({}))).await;
+    let client = client_of(&corner, corner.node()).await;
+    let hook = json!({"autoScalingGroupName": "g", "hookName": "h", "actionToken": "t", "transition": "t", "region": "eu-west-1"});
+    for (what, signals) in [
+        ("no signal", json!([])),
+        (
+            "a kind of the queue's",
+            json!([signal("InstanceStateChange", 3)]),
+        ),
+        (
+            "a lifecycle hook",
+            json!([with("AutoScalingTermination", "lifecycleHook", hook)]),
+        ),
+        (
+            "an instance's state",
+            json!([with("SpotInterruption", "instanceState", json!("running"))]),
+        ),
+        (
+            "maintenance of another kind",
+            json!([with("SpotInterruption", "maintenance", maintenance())]),
+        ),
+        (
+            "maintenance that is none",
+            json!([signal("ScheduledMaintenance", 4)]),
+        ),
+    ] {
+        let mut body = own(corner.node());
+        body["spec"]["signals"] = signals;
+        let said = refusal(apply(&client, "test", &body).await, what);
+        assert!(said.contains("only signals"), "{what}: {said}");
     }
-    for name in [1, 90].map(|n| own_object_name(&own_node.instance_id, &own_node.uid, n)) {
+}
+
+#[tokio::test]
+async fn an_agent_may_take_every_name_that_its_monitor_computes() {
+    let corner = Corner::new(open().await, "names", 1, crate::scene::imds(&json!({}))).await;
+    let node = corner.node();
+    let client = client_of(&corner, node).await;
+    let mut body = own(node);
+    body["spec"]["signals"] = json!([with("ScheduledMaintenance", "maintenance", maintenance())]);
+    for name in object_names(&node.instance_id, &node.uid) {
         body["metadata"]["name"] = json!(name);
         apply(&client, "test", &body).await.expect(&name);
     }
