@@ -1,5 +1,7 @@
 //! `NodeTermination`: one incident of one instance, every signal about it, and the record of what was done.
 
+mod effective;
+mod pods;
 mod status;
 
 use kube::{CustomResource, KubeSchema};
@@ -7,10 +9,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Time;
+pub use effective::{AwsAccess, EffectivePolicy};
+pub use pods::{BlockReason, BlockedPod, PodsStatus};
 pub use status::{
-    AwsAccess, BlockReason, BlockedPod, EffectivePolicy, LifecycleActionState,
-    LifecycleActionStatus, NodeIdentity, NodeTerminationStatus, Outcome, Phase, PodsStatus,
-    SignalStatus, WaitReason, Waiting,
+    LifecycleActionState, LifecycleActionStatus, NodeIdentity, NodeTerminationStatus, Outcome,
+    Phase, SignalStatus, WaitReason, Waiting,
 };
 
 /// The finalizer that makes the deletion of an open object undo what was done to the node.

@@ -4,9 +4,9 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::{BlockedPod, EffectivePolicy, PodsStatus, SignalKind};
+use crate::api::Time;
 use crate::api::condition::Condition;
-use crate::api::policy::{Actions, Cordon, Drain, Lifecycle, Limits, Maintenance, Mode, defaults};
-use crate::api::{Time, termination::SignalKind};
 
 /// What was done about the incident, what still blocks, and what comes next at what time.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -236,61 +236,6 @@ impl Outcome {
     }
 }
 
-/// The settings that an incident runs by.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct EffectivePolicy {
-    /// The policy's name.
-    #[schemars(length(max = 253))]
-    pub name: String,
-    /// The policy's generation when it was copied.
-    pub generation: i64,
-    /// As in the policy.
-    pub mode: Mode,
-    /// As in the policy.
-    pub actions: Actions,
-    /// As in the policy.
-    pub cordon: Cordon,
-    /// As in the policy.
-    pub drain: Drain,
-    /// As in the policy.
-    pub lifecycle: Lifecycle,
-    /// As in the policy.
-    #[serde(default)]
-    pub maintenance: Maintenance,
-    /// As in the policy.
-    #[serde(default)]
-    pub limits: Limits,
-    /// How the policy's first queue is reached: by it lifecycle actions are found that instance metadata told of. Absent: the policy has no queue, and such actions are not ours.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub aws: Option<AwsAccess>,
-    /// As in the policy.
-    pub ttl_seconds_after_finished: u32,
-    /// As in the policy.
-    pub history_limit: u32,
-}
-
-/// Where AWS is called, and as whom.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct AwsAccess {
-    /// The region.
-    #[schemars(length(max = 32))]
-    pub region: String,
-    /// The role to assume; absent: the operator's own.
-    #[serde(rename = "roleARN", default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 512))]
-    pub role_arn: Option<String>,
-    /// The external ID to send when the role is assumed.
-    #[serde(
-        rename = "externalID",
-        default,
-        skip_serializing_if = "Option::is_none"
-    )]
-    #[schemars(length(max = 512))]
-    pub external_id: Option<String>,
-}
-
 /// When a signal was first seen.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -300,113 +245,6 @@ pub struct SignalStatus {
     pub id: String,
     /// When the operator first saw it on the object, RFC 3339.
     pub received_time: Time,
-}
-
-/// The node's pods, counted.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct PodsStatus {
-    /// Gone of all that were to leave, as in "12/19".
-    #[schemars(length(max = 32))]
-    pub summary: String,
-    /// Pods that were to leave, gone ones included.
-    pub total: u32,
-    /// Pods that terminate now.
-    pub evicted: u32,
-    /// Pods that were deleted instead of evicted: past a refusal at their last moment, because the policy ignores budgets, or in a namespace that is being deleted.
-    pub forced: u32,
-    /// Pods that have gone.
-    pub gone: u32,
-    /// Pods that can not leave yet.
-    pub blocked: u32,
-    /// Pods that still run a minute after their grace period.
-    pub stuck: u32,
-    /// Pods that are left alone: static, of a DaemonSet, finished, selected by skipPodSelector, or back in spite of the taint.
-    pub skipped: u32,
-}
-
-/// One pod that can not leave yet.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct BlockedPod {
-    /// The pod, as namespace/name.
-    #[schemars(length(max = 512))]
-    pub pod: String,
-    /// The pod's UID.
-    #[schemars(length(max = 64))]
-    pub uid: String,
-    /// Why, in one word.
-    pub reason: BlockReason,
-    /// Who refuses: the budget or the webhook.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 512))]
-    pub by: Option<String>,
-    /// Since when, RFC 3339.
-    pub since: Time,
-    /// When it is deleted in spite of the refusal, RFC 3339; absent: never.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub force_time: Option<Time>,
-    /// What the API server said, or what we know of the budget.
-    #[schemars(length(max = 1024))]
-    pub message: String,
-}
-
-/// Why a pod can not leave yet.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-)]
-pub enum BlockReason {
-    /// Its disruption budget has no room at the moment.
-    Budget,
-    /// Its disruption budget can never have room as it stands.
-    BudgetUnsatisfiable,
-    /// The disruption controller can not compute its budget.
-    BudgetSyncFailed,
-    /// More than one disruption budget selects it: the API server refuses every eviction of it.
-    MultipleBudgets,
-    /// An admission webhook refuses.
-    Webhook,
-    /// The operator may not evict it.
-    Forbidden,
-    /// The API server fails to serve its eviction.
-    ServerError,
-    /// The policy keeps pods with an emptyDir volume until the last moment.
-    EmptyDir,
-    /// The policy keeps pods without a controller until the last moment.
-    Unmanaged,
-    /// It still runs a minute after its grace period.
-    Stuck,
-}
-
-impl BlockReason {
-    /// A disruption budget stands before the pod.
-    #[must_use]
-    pub fn is_of_budget(self) -> bool {
-        matches!(
-            self,
-            Self::Budget
-                | Self::BudgetUnsatisfiable
-                | Self::BudgetSyncFailed
-                | Self::MultipleBudgets
-        )
-    }
-
-    /// The reason as it stands in objects, logs and metrics.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Budget => "Budget",
-            Self::BudgetUnsatisfiable => "BudgetUnsatisfiable",
-            Self::BudgetSyncFailed => "BudgetSyncFailed",
-            Self::MultipleBudgets => "MultipleBudgets",
-            Self::Webhook => "Webhook",
-            Self::Forbidden => "Forbidden",
-            Self::ServerError => "ServerError",
-            Self::EmptyDir => "EmptyDir",
-            Self::Unmanaged => "Unmanaged",
-            Self::Stuck => "Stuck",
-        }
-    }
 }
 
 /// One lifecycle action that waits for us, or waited.
@@ -464,25 +302,5 @@ impl LifecycleActionState {
     #[must_use]
     pub fn is_over(self) -> bool {
         !matches!(self, Self::Pending)
-    }
-}
-
-/// The settings of a policy that says nothing.
-impl Default for EffectivePolicy {
-    fn default() -> Self {
-        Self {
-            name: String::new(),
-            generation: 0,
-            mode: Mode::default(),
-            actions: Actions::default(),
-            cordon: Cordon::default(),
-            drain: Drain::default(),
-            lifecycle: Lifecycle::default(),
-            maintenance: Maintenance::default(),
-            limits: Limits::default(),
-            aws: None,
-            ttl_seconds_after_finished: defaults::ttl_seconds_after_finished(),
-            history_limit: defaults::history_limit(),
-        }
     }
 }
