@@ -56,7 +56,8 @@ pub fn happenings(
     }
     news.extend(waits(before, now));
     let lifted = |s: &NodeTerminationStatus| condition::holds(&s.conditions, CORDON_LIFTED);
-    if !lifted(before) && lifted(now) {
+    // One that is left open is told of as what the incident waits for.
+    if !lifted(before) && lifted(now) && now.waiting.is_none() {
         let said = condition::find(&now.conditions, CORDON_LIFTED);
         news.push(News {
             reason: "CordonLifted",

@@ -9,7 +9,7 @@ use super::view::{HookTimeout, View};
 use super::{foresee, found};
 use crate::api::condition::{self, READY, RECONCILING, STALLED, Statement};
 use crate::api::termination::{
-    LifecycleActionState, NodeTerminationStatus, Outcome, Phase, WaitReason, Waiting,
+    LifecycleActionState, NodeTerminationStatus, Outcome, Phase, SignalKind, WaitReason, Waiting,
 };
 use crate::api::{Time, bounded};
 use crate::drain::cordon;
@@ -116,7 +116,8 @@ fn statements(view: &View<'_>, status: &NodeTerminationStatus) -> Vec<Statement>
     let mut say = Vec::new();
     let works = status.started_at.is_some();
     if works && !status.phase.is_some_and(Phase::is_finished) {
-        let closed = status.cordoned_at.is_some();
+        let lifted = condition::holds(&status.conditions, CORDON_LIFTED);
+        let closed = status.cordoned_at.is_some() && !lifted;
         say.push(Statement::new(
             CORDONED,
             closed,
@@ -182,7 +183,7 @@ fn cordon_message(view: &View<'_>, closed: bool) -> String {
     if closed {
         format!("node {node} is closed to new pods")
     } else {
-        format!("node {node} is about to be closed")
+        format!("node {node} is open, or about to be closed")
     }
 }
 
@@ -346,6 +347,9 @@ fn kstatus(status: &mut NodeTerminationStatus, generation: Option<i64>, now: Tim
         Phase::Waiting => status.waiting.as_ref().map_or_else(String::new, waiting),
         Phase::Draining => "the node's pods are leaving".to_owned(),
         Phase::Releasing => "lifecycle actions are being completed".to_owned(),
+        Phase::Released if status.reason == Some(SignalKind::Manual) => {
+            format!("our work is done ({outcome}); deleting or canceling this object undoes it")
+        }
         Phase::Released => {
             format!("our work is done ({outcome}); open until the Node is gone or back")
         }

@@ -369,3 +369,19 @@ async fn two_incidents_of_one_node_drain_it_once_and_each_undo_waits_for_the_oth
     corner.await_phase(&node.instance_id, Phase::Canceled).await;
     corner.await_node(node, is_untouched).await;
 }
+
+#[tokio::test]
+async fn each_node_that_is_named_by_hand_is_observed_by_its_own_pods() {
+    let corner = Corner::new("by-hand-observed", 2, json!({"mode": "Observe"})).await;
+    for (node, count) in corner.nodes.iter().zip([1, 2]) {
+        corner.make_pods(node, count, PodOptions::default()).await;
+    }
+    for node in &corner.nodes {
+        ask_for(&corner, node).await;
+    }
+    for (node, count) in corner.nodes.iter().zip([1, 2]) {
+        let incident = corner.await_phase(&node.name, Phase::Released).await;
+        assert_eq!(status(&incident).outcome, Some(Outcome::Observed));
+        assert_eq!(status(&incident).pods.unwrap().total, count);
+    }
+}

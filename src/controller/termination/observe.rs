@@ -9,7 +9,9 @@ use kube::ResourceExt;
 use tokio::time::Instant;
 
 use super::Context;
-use crate::api::termination::{EffectivePolicy, NodeTermination, NodeTerminationStatus, Phase};
+use crate::api::termination::{
+    EffectivePolicy, NodeIdentity, NodeTermination, NodeTerminationStatus, Phase,
+};
 use crate::cluster::views::Snapshot;
 use crate::drain::Node;
 use crate::drain::queue::Work;
@@ -74,6 +76,17 @@ pub(super) fn observe(stored: &NodeTermination, context: &Context) -> Seen {
         let written = memory.written.iter().flat_map(|s| &s.lifecycle_actions);
         (lookups.collect(), written.map(ActionKey::from).collect())
     });
+    // One made by hand is bound to the node that is found first: its pods are looked at under that UID from now on.
+    if object.node_uid().is_none()
+        && let Some(node) = &node
+    {
+        let status = object.status.get_or_insert_default();
+        status.node = Some(NodeIdentity {
+            uid: node.uid.clone(),
+            instance_id: node.instance_id.clone(),
+            boot_id: node.boot_id.clone(),
+        });
+    }
     // An incident that has begun goes by the copy: nothing is looked up at every event of a pod.
     let begun = object.status.as_ref();
     let copied = begun.is_some_and(|s| s.policy.is_some() && s.has_begun());

@@ -103,7 +103,8 @@ impl Pass<'_> {
     /// the node out of service for as long as it exists.
     pub(super) fn wait_for_the_end(&mut self, policy: &EffectivePolicy) {
         let now = self.now();
-        let stays = self.is_by_hand() || comes_back(&self.acting(policy)).is_some();
+        let observed = self.status().outcome == Some(Outcome::Observed);
+        let stays = (self.is_by_hand() && !observed) || comes_back(&self.acting(policy)).is_some();
         let expires = self.expires_at(policy);
         let status = self.status();
         status.phase = Some(Phase::Released);

@@ -1,6 +1,7 @@
 //! What an incident waits for: a person, a maintenance window, a turn under the policy's limit, its node.
 
 use jiff::{SignedDuration, Timestamp};
+use kube::ResourceExt;
 
 use super::super::effect::Effect;
 use super::super::say::CORDON_LIFTED;
@@ -12,7 +13,7 @@ use crate::api::condition::{self, Statement};
 use crate::api::termination::{
     EffectivePolicy, Outcome, Phase, Signal, SignalKind, WaitReason, Waiting,
 };
-use crate::drain::Node;
+use crate::drain::{Node, cordon};
 
 /// A node that is named by hand may register this long after.
 const NODE_AWAITED: SignedDuration = SignedDuration::from_mins(5);
@@ -180,6 +181,11 @@ impl Pass<'_> {
         // Whoever opened it has pods started on it: they are to leave when it is closed again.
         let status = self.status();
         (status.outcome, status.drained_at) = (None, None);
+        let name = self.view.object.name_any();
+        let marked = Some(node).filter(|n| cordon::is_marked(n, &name));
+        if let Some(patch) = marked.and_then(|n| cordon::open(n, &name, self.view.neighbours)) {
+            self.decision.effects.push(Effect::Open { patch });
+        }
         let presses = self.presses_at(policy).filter(|at| *at < Timestamp::MAX);
         self.wait(WaitReason::Uncordoned, presses);
         true

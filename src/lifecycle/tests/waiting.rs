@@ -455,7 +455,7 @@ fn a_node_that_somebody_opens_is_closed_again_once_and_then_left_to_them_if_noth
     assert!(world.node.as_ref().unwrap().unschedulable, "closed again");
     assert_eq!(world.phase(), Some(Phase::Draining));
     uncordon(&mut world);
-    assert!(!world.node.as_ref().unwrap().unschedulable, "left open");
+    assert!(is_untouched(&world), "left open, without our taint");
     assert_eq!(waits_for(&world), Some((WaitReason::Uncordoned, None)));
     assert!(condition::holds(&world.status().conditions, "CordonLifted"));
     world.run_for(5000);
@@ -605,4 +605,14 @@ fn maintenance_that_was_only_observed_is_acted_on_when_the_policy_enforces() {
     world.dirty = true;
     world.now = OPENS - 60;
     assert!(world.run(60, |w| w.end() == Some(Outcome::Drained)));
+}
+
+#[test]
+fn what_is_asked_for_by_hand_under_observe_ends_by_itself() {
+    let mut world = by_hand();
+    world.policy.as_mut().unwrap().mode = Mode::Observe;
+    reach(&mut world, Phase::Released, 60);
+    reach(&mut world, Phase::Completed, 1000);
+    assert_eq!(world.end(), Some(Outcome::Observed));
+    assert!(is_untouched(&world));
 }
