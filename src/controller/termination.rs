@@ -148,10 +148,8 @@ async fn pass(object: &NodeTermination, context: &Context) -> Result<Action, Err
     };
     let name = object.name_any();
     context.memories.succeeded(&name);
-    if context.terminations.get(&name).is_none() {
-        // It went while the pass ran, which has told of it since.
-        context.unless_gone(reference(&name));
-    }
+    // It may have gone while the pass ran, which has told of it since.
+    context.unless_gone(reference(&name));
     Ok(next.map_or_else(Action::await_change, requeue_at))
 }
 

@@ -91,25 +91,19 @@ fn take_down(view: &View<'_>, status: &mut NodeTerminationStatus, outcome: &Did)
                 .map(Time);
         }
         Did::Completed { result, .. } => {
-            action.state = LifecycleActionState::Completed;
+            action.close(LifecycleActionState::Completed, Time(view.now));
             action.result = Some(result.as_str().to_owned());
-            close(action, view.now);
+            action.message = None;
         }
         Did::NoSuchAction { .. } => {
-            action.state = LifecycleActionState::AlreadyDone;
-            close(action, view.now);
+            action.close(LifecycleActionState::AlreadyDone, Time(view.now));
+            action.message = None;
         }
         Did::CallFailed { message, .. } => {
             action.message = Some(bounded(message.clone(), MESSAGE_MAX));
         }
         Did::Previewed(_) => {}
     }
-}
-
-fn close(action: &mut crate::api::termination::LifecycleActionStatus, now: Timestamp) {
-    action.completed_at = Some(Time(now));
-    action.next_heartbeat_time = None;
-    action.message = None;
 }
 
 fn statements(view: &View<'_>, status: &NodeTerminationStatus) -> Vec<Statement> {

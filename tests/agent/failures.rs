@@ -30,6 +30,15 @@ async fn await_missing(agent: &Operator, reason: &str) {
     assert!(metrics.contains(&state), "{state}");
 }
 
+/// Waits until the agent has nothing to read for.
+async fn await_idle(agent: &Operator) {
+    let idle = "agent_state{reason=\"Idle\"} 1";
+    agent
+        .await_answer("/metrics", |_, body| body.contains(idle))
+        .await
+        .unwrap();
+}
+
 async fn fails_and_recovers(name: &str, outage: Answer, reason: &str) {
     let corner = Corner::metadata(&world().await.control_plane, name).await;
     let (service, agent) = corner.reading().await;
@@ -188,11 +197,7 @@ async fn an_agent_without_an_imds_source_is_ready_and_records_nothing_until_ther
     let sources = json!({"sources": [{"name": "queue", "sqs": sqs}]});
     let corner = Corner::new(&world.control_plane, "no-imds", 1, sources).await;
     let (service, agent) = corner.reading().await;
-    let idle = "agent_state{reason=\"Idle\"} 1";
-    agent
-        .await_answer("/metrics", |_, body| body.contains(idle))
-        .await
-        .unwrap();
+    await_idle(&agent).await;
     service.set(documents::SPOT, spot());
     within(service.await_reads(documents::SPOT, 3, PATIENCE)).await;
     assert!(corner.incident(&corner.node().instance_id).await.is_none());
@@ -214,11 +219,7 @@ async fn a_node_that_gets_its_labels_after_its_agent_started_is_heard() {
     };
     label(format!("{TEAM}-")).await;
     let (service, agent) = corner.reading().await;
-    let idle = "agent_state{reason=\"Idle\"} 1";
-    agent
-        .await_answer("/metrics", |_, body| body.contains(idle))
-        .await
-        .unwrap();
+    await_idle(&agent).await;
     service.set(documents::SPOT, spot());
     label(format!("{TEAM}={}", corner.name)).await;
     corner

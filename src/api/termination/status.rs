@@ -297,6 +297,15 @@ pub enum LifecycleActionState {
     Left,
 }
 
+impl LifecycleActionStatus {
+    /// It is over: no heartbeat is due any more.
+    pub fn close(&mut self, state: LifecycleActionState, at: Time) {
+        self.state = state;
+        self.next_heartbeat_time = None;
+        self.completed_at = Some(at);
+    }
+}
+
 impl LifecycleActionState {
     /// Nothing is owed to Auto Scaling any more.
     #[must_use]

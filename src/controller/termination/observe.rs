@@ -43,39 +43,39 @@ pub(super) struct Seen {
 pub(super) fn observe(stored: &NodeTermination, context: &Context) -> Seen {
     let mut object = stored.clone();
     let node = context.nodes.get(&object.spec.node_name);
-    let (leaving, gone_before, hooks) = context.memories.with(stored, |memory| {
-        memory.since.get_or_insert_with(Instant::now);
-        memory
-            .written
-            .get_or_insert_with(|| stored.status.clone().unwrap_or_default());
-        if let Some(status) = &memory.status {
-            object.status = Some(status.clone());
-        }
-        let gone = object
-            .status
-            .as_ref()
-            .and_then(|s| s.pods.as_ref())
-            .map_or(0, |p| p.gone);
-        memory.hooks.retain(|_, (asked, timeout)| {
-            matches!(timeout, HookTimeout::Known { .. }) || asked.elapsed() < ASK_AGAIN
+    let (leaving, gone_before, hooks, lookups, recorded) =
+        context.memories.with(stored, |memory| {
+            memory.since.get_or_insert_with(Instant::now);
+            memory
+                .written
+                .get_or_insert_with(|| stored.status.clone().unwrap_or_default());
+            if let Some(status) = &memory.status {
+                object.status = Some(status.clone());
+            }
+            let gone = object
+                .status
+                .as_ref()
+                .and_then(|s| s.pods.as_ref())
+                .map_or(0, |p| p.gone);
+            memory.hooks.retain(|_, (asked, timeout)| {
+                matches!(timeout, HookTimeout::Known { .. }) || asked.elapsed() < ASK_AGAIN
+            });
+            let hooks = memory
+                .hooks
+                .iter()
+                .map(|(action, (_, timeout))| (action.clone(), timeout.clone()))
+                .collect();
+            let lookups = memory.lookups.iter();
+            let lookups = lookups.map(|(id, (_, found))| (id.clone(), found.clone()));
+            let written = memory.written.iter().flat_map(|s| &s.lifecycle_actions);
+            (
+                memory.seen.clone(),
+                *memory.gone_before.get_or_insert(gone),
+                hooks,
+                lookups.collect(),
+                written.map(ActionKey::from).collect(),
+            )
         });
-        let hooks = memory
-            .hooks
-            .iter()
-            .map(|(action, (_, timeout))| (action.clone(), timeout.clone()))
-            .collect();
-        (
-            memory.seen.clone(),
-            *memory.gone_before.get_or_insert(gone),
-            hooks,
-        )
-    });
-    let (lookups, recorded) = context.memories.with(stored, |memory| {
-        let lookups = memory.lookups.iter();
-        let lookups = lookups.map(|(id, (_, found))| (id.clone(), found.clone()));
-        let written = memory.written.iter().flat_map(|s| &s.lifecycle_actions);
-        (lookups.collect(), written.map(ActionKey::from).collect())
-    });
     // One made by hand is bound to the node that is found first: its pods are looked at under that UID from now on.
     if object.node_uid().is_none()
         && let Some(node) = &node
@@ -119,21 +119,21 @@ pub(super) fn observe(stored: &NodeTermination, context: &Context) -> Seen {
 /// Whether a neighbour drains the same node, with an earlier deadline: two would only take the pods out of each other's
 /// hands.
 fn follows(object: &NodeTermination, neighbours: &[String], context: &Context) -> bool {
-    let rank = |name: &str, status: &NodeTerminationStatus| {
-        let deadline = status.deadline.as_ref().map_or(Timestamp::MAX, |d| d.0);
-        (deadline, name.to_owned())
+    if neighbours.is_empty() {
+        return false;
+    }
+    let rank = |name: &str, status: Option<&NodeTerminationStatus>| {
+        let deadline = status.and_then(|s| s.deadline.as_ref());
+        (deadline.map_or(Timestamp::MAX, |d| d.0), name.to_owned())
     };
     let drains = |s: &NodeTerminationStatus| s.phase == Some(Phase::Draining);
-    let mine = rank(
-        &object.name_any(),
-        &object.status.clone().unwrap_or_default(),
-    );
+    let mine = rank(&object.name_any(), object.status.as_ref());
     let others = neighbours
         .iter()
         .filter_map(|n| Some((n, context.memories.status(n)?)));
     others
         .filter(|(_, s)| drains(s))
-        .any(|(n, s)| rank(n, &s) < mine)
+        .any(|(n, s)| rank(n, Some(&s)) < mine)
 }
 
 /// The other open incidents on the node's record. Nearly always there is none, and nothing is looked up.

@@ -37,7 +37,8 @@ impl Pass<'_> {
         None
     }
 
-    /// No signal that is acted on stands any more: maintenance that took place or a stop that is over ends well, anything else is undone.
+    /// No signal that is acted on stands any more: maintenance that took place or a stop that is over ends well, anything
+    /// else is undone.
     fn taken_back(&mut self) -> (Phase, Outcome) {
         let canceled = self.view.object.spec.signals.iter().any(|s| {
             let state = s.maintenance.as_ref().map(|m| m.state);

@@ -131,9 +131,7 @@ impl Pass<'_> {
             .iter_mut()
             .filter(|a| !a.state.is_over())
         {
-            action.state = LifecycleActionState::Left;
-            action.next_heartbeat_time = None;
-            action.completed_at = Some(now.clone());
+            action.close(LifecycleActionState::Left, now.clone());
         }
     }
 }

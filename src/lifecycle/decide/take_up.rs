@@ -44,9 +44,7 @@ impl Pass<'_> {
                 && action.message.is_some()
                 && status.deadline.as_ref().is_some_and(|d| now.0 >= d.0);
             if ended || moot {
-                action.state = LifecycleActionState::Left;
-                action.next_heartbeat_time = None;
-                action.completed_at = Some(now.clone());
+                action.close(LifecycleActionState::Left, now.clone());
             }
         }
         self.tell_deadline(policy);

@@ -28,13 +28,15 @@ use std::{
 
 use jiff::Timestamp;
 
+use crate::stand_in::Server;
+
 use self::{
     autoscaling::Lifecycle,
     calls::CallLog,
     clock::Clock,
     ec2::Ec2,
     fault::Faults,
-    server::Server,
+    server::serve,
     signal::Signal,
     signature::Credentials,
     sqs::{Attributes, Redrive, Sqs},
@@ -98,7 +100,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Aws {
     /// Starts a stand-in on a free loopback port; fails when there is none.
     pub fn start() -> anyhow::Result<Self> {
-        let (server, world) = Server::start()?;
+        let (server, world) = Server::start("AWS stand-in", serve)?;
         Ok(Self {
             world,
             _server: server,

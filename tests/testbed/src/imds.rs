@@ -17,8 +17,8 @@ use std::{
 use jiff::Timestamp;
 
 use crate::aws::signal::Signal;
+use crate::stand_in::Server;
 pub use answer::Answer;
-use server::Server;
 
 /// The running stand-in; it stops when dropped.
 #[derive(Debug)]
@@ -66,7 +66,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Imds {
     /// Starts the metadata service of that instance; fails when there is no free port.
     pub fn start(instance_id: &str) -> anyhow::Result<Self> {
-        let (server, world) = Server::start(instance_id)?;
+        let instance_id = instance_id.to_owned();
+        let serve = |started| server::serve(instance_id, started);
+        let (server, world) = Server::start("metadata stand-in", serve)?;
         Ok(Self {
             world,
             _server: server,

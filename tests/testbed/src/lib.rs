@@ -13,6 +13,7 @@ pub mod control_plane;
 pub mod imds;
 pub mod operator;
 pub mod process;
+mod stand_in;
 
 pub use control_plane::ControlPlane;
 pub use operator::Operator;

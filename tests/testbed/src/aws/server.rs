@@ -1,13 +1,11 @@
-//! The HTTP server: one thread with a runtime of its own, so that it outlives the runtime of the test that started it.
+//! What is served, and how a request is answered.
 
 use std::{
     net::SocketAddr,
     sync::{Arc, mpsc},
-    thread::JoinHandle,
     time::Duration,
 };
 
-use anyhow::Context;
 use axum::{
     Router,
     body::{self, Body},
@@ -16,7 +14,6 @@ use axum::{
 };
 use serde_json::Value;
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 
 use super::{
     World,
@@ -38,50 +35,8 @@ const BODY_LIMIT_BYTES: usize = 2 << 20;
 /// The longest pause between two looks at the lifecycle actions' deadlines.
 const IDLE: Duration = Duration::from_hours(1);
 
-/// The server's thread; it ends when this is dropped.
-#[derive(Debug)]
-pub(super) struct Server {
-    stop: CancellationToken,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Server {
-    /// Binds a free loopback port and serves there.
-    pub fn start() -> anyhow::Result<(Self, Arc<World>)> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        let stop = CancellationToken::new();
-        let (started, start) = mpsc::channel();
-        let stopped = stop.clone();
-        let serve = move || {
-            let serving = stopped.run_until_cancelled(serve(&started));
-            runtime.block_on(serving);
-            // Requests that are held, by long polls and faults, are not waited for.
-            runtime.shutdown_background();
-        };
-        let thread = std::thread::Builder::new()
-            .name("aws-stand-in".into())
-            .spawn(serve)?;
-        let server = Self {
-            stop,
-            thread: Some(thread),
-        };
-        let world = start.recv().context("start the AWS stand-in")?;
-        Ok((server, world))
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.stop.cancel();
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
-async fn serve(started: &mpsc::Sender<Arc<World>>) -> anyhow::Result<()> {
+/// Binds a free loopback port, tells of the world, and serves it.
+pub(super) async fn serve(started: mpsc::Sender<Arc<World>>) -> anyhow::Result<()> {
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
     let world = Arc::new(World::new(&format!("http://{}", listener.local_addr()?)));
     started.send(Arc::clone(&world))?;

@@ -1,12 +1,10 @@
-//! The HTTP server: one thread with a runtime of its own, so that it outlives the runtime of the test that started it.
+//! What is served, and how a request is answered.
 
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex, mpsc},
-    thread::JoinHandle,
 };
 
-use anyhow::Context;
 use axum::{
     Router,
     extract::{Request as HttpRequest, State},
@@ -15,7 +13,6 @@ use axum::{
 };
 use jiff::{SignedDuration, Timestamp};
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{Answer, Request, Script, World, lock};
@@ -28,50 +25,11 @@ const TOKEN: &str = "x-aws-ec2-metadata-token";
 /// The longest lifetime of a token, in seconds (EC2 User Guide, "How Instance Metadata Service Version 2 works").
 const TTL_SECONDS_MAX: i64 = 21_600;
 
-/// The server's thread; it ends when this is dropped.
-#[derive(Debug)]
-pub(super) struct Server {
-    stop: CancellationToken,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Server {
-    /// Binds a free loopback port and serves there.
-    pub fn start(instance_id: &str) -> anyhow::Result<(Self, Arc<World>)> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        let stop = CancellationToken::new();
-        let (started, start) = mpsc::channel();
-        let (stopped, instance_id) = (stop.clone(), instance_id.to_owned());
-        let serve = move || {
-            let serving = stopped.run_until_cancelled(serve(instance_id, &started));
-            runtime.block_on(serving);
-            // Requests that hang are not waited for.
-            runtime.shutdown_background();
-        };
-        let thread = std::thread::Builder::new()
-            .name("imds-stand-in".into())
-            .spawn(serve)?;
-        let server = Self {
-            stop,
-            thread: Some(thread),
-        };
-        let world = start.recv().context("start the metadata stand-in")?;
-        Ok((server, world))
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.stop.cancel();
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
-async fn serve(instance_id: String, started: &mpsc::Sender<Arc<World>>) -> anyhow::Result<()> {
+/// Binds a free loopback port, tells of the world, and serves it.
+pub(super) async fn serve(
+    instance_id: String,
+    started: mpsc::Sender<Arc<World>>,
+) -> anyhow::Result<()> {
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
     let world = Arc::new(World {
         instance_id: Mutex::new(instance_id),
