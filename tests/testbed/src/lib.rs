@@ -13,6 +13,7 @@ pub mod control_plane;
 pub mod imds;
 pub mod operator;
 pub mod process;
+pub mod proxy;
 mod stand_in;
 
 pub use control_plane::ControlPlane;
