@@ -14,8 +14,10 @@ pub mod imds;
 pub mod operator;
 pub mod process;
 pub mod proxy;
+pub mod skew;
 mod stand_in;
 
 pub use control_plane::ControlPlane;
 pub use operator::Operator;
 pub use process::Child;
+pub use skew::Skew;
