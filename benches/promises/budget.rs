@@ -72,8 +72,10 @@ pub async fn rows(sizes: &Sizes) -> anyhow::Result<Vec<Row>> {
 async fn set(bed: &Bed, name: &str, nodes: usize, room: usize) -> anyhow::Result<Stage> {
     let mut stage = Stage::set(bed, name, nodes, 0).await?;
     stage.pods = nodes;
-    let mut options = PodOptions::default();
-    options.node_selector = map(&[(ROUND, name)]);
+    let options = PodOptions {
+        node_selector: map(&[(ROUND, name)]),
+        ..PodOptions::default()
+    };
     let (client, namespace) = (&bed.client, &stage.namespace);
     let replicas = nodes.try_into()?;
     make_deployment(client, namespace, APP, replicas, &options).await?;

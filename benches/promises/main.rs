@@ -33,7 +33,7 @@ use report::Row;
 use sizes::Sizes;
 
 /// A scenario that takes longer has failed: the others are still measured.
-const LIMIT: Duration = Duration::from_mins(20);
+const LIMIT: Duration = Duration::from_mins(25);
 
 /// Measures what the operator promises, and prints one Markdown table.
 #[derive(Parser)]

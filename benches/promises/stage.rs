@@ -1,5 +1,7 @@
 //! The nodes of one round, and their pods.
 
+use std::time::Instant;
+
 use futures::{StreamExt, TryStreamExt};
 use serde_json::{Value, json};
 use testbed::cluster::{self, PodOptions, TestNode, make_nodes, make_pods, map};
@@ -9,7 +11,9 @@ use crate::bed::Bed;
 /// The label of the nodes of one round.
 pub const ROUND: &str = "bench/round";
 /// Nodes that are filled at once, each by many requests.
-const FILLED_AT_ONCE: usize = 4;
+const FILLED_AT_ONCE: usize = 8;
+/// Nodes that are made and waited for together.
+const MADE_AT_ONCE: usize = 1000;
 
 /// The nodes of one round, and their pods' namespace.
 pub struct Stage {
@@ -24,17 +28,24 @@ impl Stage {
     /// So many nodes with so many pods on each.
     pub async fn set(bed: &Bed, name: &str, nodes: usize, pods: usize) -> anyhow::Result<Self> {
         eprintln!("  {name}: {nodes} nodes with {pods} pods each");
-        let namespace = cluster::namespace(&bed.client, name).await?;
-        let nodes = make_nodes(&bed.client, name, nodes, &map(&[(ROUND, name)])).await?;
-        let stage = Self {
+        let start = Instant::now();
+        let labels = map(&[(ROUND, name)]);
+        let mut stage = Self {
             name: name.to_owned(),
-            namespace,
-            pods: nodes.len() * pods,
-            nodes,
+            namespace: cluster::namespace(&bed.client, name).await?,
+            pods: nodes * pods,
+            nodes: Vec::new(),
         };
+        while stage.nodes.len() < nodes {
+            let prefix = format!("{name}-{}", stage.nodes.len() / MADE_AT_ONCE);
+            let more = MADE_AT_ONCE.min(nodes - stage.nodes.len());
+            let made = make_nodes(&bed.client, &prefix, more, &labels).await?;
+            stage.nodes.extend(made);
+        }
         if pods > 0 {
             stage.fill(bed, pods, &PodOptions::default()).await?;
         }
+        eprintln!("  {name}: made in {:.0?}", start.elapsed());
         Ok(stage)
     }
 

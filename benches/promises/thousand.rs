@@ -16,7 +16,7 @@ use crate::sizes::Sizes;
 use crate::stage::Stage;
 
 /// What a spot notice gives.
-const NOTICE: Duration = Duration::from_secs(120);
+const NOTICE: Duration = Duration::from_mins(2);
 /// So much earlier than its deadline a pod should have gone.
 const MARGIN: Duration = Duration::from_secs(3);
 /// So old is the notice of every fourth node when it comes: its deadline is the earlier one.
