@@ -5,5 +5,7 @@ mod found;
 mod hooks;
 mod observed;
 mod phases;
+mod pods;
+mod risk;
 mod waiting;
 mod world;
