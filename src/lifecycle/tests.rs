@@ -6,5 +6,7 @@ mod heartbeats;
 mod hooks;
 mod observed;
 mod phases;
+mod pods;
+mod risk;
 mod waiting;
 mod world;

@@ -14,6 +14,7 @@ use crate::api::termination::{
 };
 use crate::cluster::views::Snapshot;
 use crate::drain::Node;
+use crate::drain::arrivals::Arrivals;
 use crate::drain::queue::Work;
 use crate::lifecycle::view::Pods;
 use crate::lifecycle::{ActionKey, HookTimeout, Lookup, Machine, View};
@@ -34,6 +35,7 @@ pub(super) struct Seen {
     work: Vec<Work>,
     forced: u32,
     leaving: BTreeSet<String>,
+    came: Arrivals,
     gone_before: u32,
     neighbours: Vec<String>,
     follows: bool,
@@ -43,7 +45,7 @@ pub(super) struct Seen {
 pub(super) fn observe(stored: &NodeTermination, context: &Context) -> Seen {
     let mut object = stored.clone();
     let node = context.nodes.get(&object.spec.node_name);
-    let (leaving, gone_before, hooks, lookups, recorded) =
+    let (leaving, came, gone_before, hooks, lookups, recorded) =
         context.memories.with(stored, |memory| {
             memory.since.get_or_insert_with(Instant::now);
             memory
@@ -70,6 +72,7 @@ pub(super) fn observe(stored: &NodeTermination, context: &Context) -> Seen {
             let written = memory.written.iter().flat_map(|s| &s.lifecycle_actions);
             (
                 memory.seen.clone(),
+                memory.came.clone(),
                 *memory.gone_before.get_or_insert(gone),
                 hooks,
                 lookups.collect(),
@@ -110,6 +113,7 @@ pub(super) fn observe(stored: &NodeTermination, context: &Context) -> Seen {
         work,
         forced,
         leaving,
+        came,
         gone_before,
         neighbours,
         follows,
@@ -177,6 +181,8 @@ impl Seen {
                 forced: self.forced,
             }),
             seen: &self.leaving,
+            came: &self.came,
+            may_hand_over: context.hand_over.is_possible(),
             gone_before: self.gone_before,
             neighbours: &self.neighbours,
             follows: self.follows,
