@@ -38,7 +38,8 @@ fn planned(pods: &[Pod], drain: &Drain, window: Window, now: i64) -> Plan {
         cordoned_at: Some(at(0)),
         own_pod: Some("web/own"),
     };
-    plan(pods, &selection, window, at(now))
+    let pods: Vec<_> = pods.iter().cloned().map(Arc::new).collect();
+    plan(&pods, &selection, window, at(now))
 }
 
 fn daemon(name: &str) -> Pod {

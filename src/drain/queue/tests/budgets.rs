@@ -225,7 +225,7 @@ fn a_probe_that_finds_room_when_its_turn_comes_holds_a_permit_and_gives_it_back(
 
 fn free(name: &str) -> Candidate {
     let mut free = candidate(name, FAR);
-    free.pod.namespace = "batch".into();
+    Arc::make_mut(&mut free.pod).namespace = "batch".into();
     free
 }
 
@@ -244,7 +244,7 @@ fn a_pod_that_is_not_ready_goes_without_a_permit_while_the_rest_is_healthy() {
     let mut queue = Queue::default();
     queue.budget_changed(budget(0), at(0));
     let mut sick = candidate("sick", FAR);
-    sick.pod.ready = false;
+    Arc::make_mut(&mut sick.pod).ready = false;
     queue.offer("n1", vec![sick], at(0));
     assert_eq!(only(pop_all(&mut queue, 0)).permit, None);
 }
