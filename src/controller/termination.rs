@@ -4,6 +4,7 @@ mod act;
 mod find;
 mod memory;
 mod observe;
+mod pace;
 mod report;
 mod triggers;
 mod turns;

@@ -1,5 +1,7 @@
 //! One node's plan: what each pod on it is owed, and from when at the latest.
 
+use std::sync::Arc;
+
 use jiff::{SignedDuration, Timestamp};
 
 use super::arrivals::{self, Arrivals};
@@ -22,7 +24,7 @@ const MESSAGE_MAX: usize = 1024;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Candidate {
     /// The pod as it was last seen.
-    pub pod: Pod,
+    pub pod: Arc<Pod>,
     /// When its tier's turn comes.
     pub tier: Tier,
     /// The tier may go now.
@@ -43,11 +45,32 @@ pub struct Candidate {
     pub ignore_budgets: bool,
 }
 
+impl Candidate {
+    /// Everything but the pod.
+    pub(super) fn terms(&self) -> impl PartialEq + use<> {
+        let Self {
+            pod: _,
+            tier,
+            open,
+            force_at,
+            latest_start,
+            hesitation,
+            shorten,
+            window,
+            grace,
+            ignore_budgets,
+        } = self;
+        let order = (*tier, *open, *latest_start, *grace);
+        let terms = (*force_at, *hesitation, *shorten, *window, *ignore_budgets);
+        (order, terms)
+    }
+}
+
 /// A pod that still runs long after its grace period.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Stuck {
     /// The pod.
-    pub pod: Pod,
+    pub pod: Arc<Pod>,
     /// When its grace period was over.
     pub since: Timestamp,
 }
@@ -90,7 +113,7 @@ pub struct Plan {
 
 /// Makes the plan for one node's pods.
 #[must_use]
-pub fn plan(pods: &[Pod], selection: &Selection<'_>, window: Window, now: Timestamp) -> Plan {
+pub fn plan(pods: &[Arc<Pod>], selection: &Selection<'_>, window: Window, now: Timestamp) -> Plan {
     let mut plan = Plan {
         came: selection.came.clone(),
         ..Plan::default()
@@ -151,7 +174,7 @@ impl Plan {
 
     fn add(
         &mut self,
-        pod: &Pod,
+        pod: &Arc<Pod>,
         tier: Tier,
         hesitation: Option<BlockReason>,
         selection: &Selection<'_>,
@@ -179,7 +202,7 @@ impl Plan {
     }
 
     /// A terminating pod: waited for, cut short if it would outlive the window, named when it is stuck.
-    fn leave(&mut self, pod: &Pod, selection: &Selection<'_>, window: Window, now: Timestamp) {
+    fn leave(&mut self, pod: &Arc<Pod>, selection: &Selection<'_>, window: Window, now: Timestamp) {
         let Some(deletion) = pod.deletion else { return };
         self.remaining.push(pod.uid.clone());
         self.leaving += 1;

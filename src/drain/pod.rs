@@ -148,6 +148,17 @@ impl Pod {
         format!("{}/{}", self.namespace, self.name)
     }
 
+    /// Whether it is that pod, with nothing new but perhaps its resource version.
+    #[must_use]
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.resource_version == other.resource_version
+            || *self
+                == Self {
+                    resource_version: self.resource_version.clone(),
+                    ..other.clone()
+                }
+    }
+
     /// A pod of a `DaemonSet`, by its owner reference.
     #[must_use]
     pub fn is_daemon(&self) -> bool {

@@ -1,6 +1,7 @@
 //! Everything that a decision may go by.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -51,7 +52,7 @@ pub struct View<'a> {
 #[derive(Clone, Copy)]
 pub struct Pods<'a> {
     /// The pods.
-    pub pods: &'a [Pod],
+    pub pods: &'a [Arc<Pod>],
     /// How long no pod has appeared.
     pub quiet_for: SignedDuration,
     /// Who is blocked and why.

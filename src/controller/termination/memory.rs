@@ -1,7 +1,7 @@
 //! What this process remembers of an incident between passes. Losing it costs requests, never work.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use kube::ResourceExt;
@@ -23,7 +23,7 @@ pub(super) struct Memory {
     /// The record as the last pass left it. It may be ahead of what is stored, and of what the watch has brought.
     pub status: Option<NodeTerminationStatus>,
     /// The record as it is stored, as far as we know: found so, or last written so.
-    pub written: Option<NodeTerminationStatus>,
+    pub written: Option<Arc<NodeTerminationStatus>>,
     /// When we wrote it.
     pub written_at: Option<Instant>,
     /// How long the next report of mere progress waits.

@@ -50,7 +50,7 @@ pub(super) fn observe(stored: &NodeTermination, context: &Context) -> Seen {
             memory.since.get_or_insert_with(Instant::now);
             memory
                 .written
-                .get_or_insert_with(|| stored.status.clone().unwrap_or_default());
+                .get_or_insert_with(|| Arc::new(stored.status.clone().unwrap_or_default()));
             if let Some(status) = &memory.status {
                 object.status = Some(status.clone());
             }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use futures::stream::{self, BoxStream, Stream, StreamExt};
 use kube::runtime::reflector::ObjectRef;
 
+use super::pace::paced;
 use super::{Context, reference};
 use crate::api::termination::NodeTermination;
 use crate::cluster::Guarded;
@@ -33,9 +34,11 @@ pub(super) fn stream(
         }
     });
     let nodes = received(context.nodes.changes());
+    let listed = received(context.views.listed());
     let pods = received(context.views.changes());
     let engine = received(context.evictor.changes());
-    let by_node = stream::select_all([nodes.boxed(), pods.boxed(), engine.boxed()]).map({
+    let pods = paced(stream::select(pods.boxed(), engine.boxed()));
+    let by_node = stream::select_all([nodes.boxed(), listed.boxed(), pods.boxed()]).map({
         let context = context.clone();
         move |changed: Option<Arc<str>>| {
             changed.map(|node| {

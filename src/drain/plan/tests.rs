@@ -40,7 +40,8 @@ fn planned(pods: &[Pod], drain: &Drain, window: Window, now: i64) -> Plan {
         came: &Arrivals::default(),
         own_pod: Some("web/own"),
     };
-    plan(pods, &selection, window, at(now))
+    let pods: Vec<_> = pods.iter().cloned().map(Arc::new).collect();
+    plan(&pods, &selection, window, at(now))
 }
 
 fn daemon(name: &str) -> Pod {
@@ -217,7 +218,8 @@ fn late_pods_are_bounded_by_owner_over_all_plans_but_not_those_of_the_first_seco
             came: &came,
             own_pod: None,
         };
-        let plan = plan(pods, &selection, spot(), at(30));
+        let pods: Vec<_> = pods.iter().cloned().map(Arc::new).collect();
+        let plan = plan(&pods, &selection, spot(), at(30));
         let evicted: Vec<String> = plan.candidates.iter().map(|c| c.pod.name.clone()).collect();
         came = plan.came;
         evicted

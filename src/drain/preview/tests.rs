@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use serde_json::json;
 
 use super::*;
@@ -57,7 +59,8 @@ fn of(pods: &[Pod], budgets: Vec<Budget>, drain: &Drain) -> Preview {
         deadline: at(120),
         margin: secs(8),
     };
-    let plan = plan::plan(pods, &selection, window, at(0));
+    let pods: Vec<_> = pods.iter().cloned().map(Arc::new).collect();
+    let plan = plan::plan(&pods, &selection, window, at(0));
     let held = queue.would_hold(&plan.candidates, at(0));
     assert!(
         queue.pop(at(0)).is_none() && queue.waiting() == 0,

@@ -6,6 +6,7 @@
 mod act;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
@@ -407,6 +408,7 @@ impl World {
         let (work, forced) = (self.memory.queue.work(uid), self.memory.queue.forced(uid));
         let stored = self.object.status.iter().flat_map(|s| &s.lifecycle_actions);
         let recorded = stored.map(ActionKey::from).collect();
+        let pods: Vec<_> = self.pods.iter().cloned().map(Arc::new).collect();
         see(&View {
             now: at(self.now),
             object: &object,
@@ -416,7 +418,7 @@ impl World {
             lookups: &self.known_lookups,
             recorded: &recorded,
             pods: self.memory.view.map(|opened| Pods {
-                pods: &self.pods,
+                pods: &pods,
                 quiet_for: SignedDuration::from_secs(self.now - opened.max(self.arrived)),
                 work: &work,
                 forced,

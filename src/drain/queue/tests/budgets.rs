@@ -314,7 +314,7 @@ fn a_probe_that_finds_room_when_its_turn_comes_holds_a_permit_and_gives_it_back(
 
 fn free(name: &str) -> Candidate {
     let mut free = candidate(name, FAR);
-    free.pod.namespace = "batch".into();
+    Arc::make_mut(&mut free.pod).namespace = "batch".into();
     free
 }
 
@@ -333,7 +333,7 @@ fn a_pod_that_is_not_ready_goes_without_a_permit_while_the_rest_is_healthy() {
     let mut queue = Queue::default();
     queue.budget_changed(budget(0), at(0));
     let mut sick = candidate("sick", FAR);
-    sick.pod.ready = false;
+    Arc::make_mut(&mut sick.pod).ready = false;
     queue.offer("n1", vec![sick.clone()], at(0));
     assert_eq!(only(pop_all(&mut queue, 0)).permit, None);
     // The rest is not healthy: then only a budget that says AlwaysAllow lets it go.
@@ -362,9 +362,9 @@ fn pods_that_are_pending_finished_or_terminating_ask_no_budget_and_pin_their_ver
     let ready = candidate("ready", FAR);
     let (mut pending, mut finished) = (candidate("pending", FAR), candidate("finished", FAR));
     let mut ending = candidate("ending", FAR);
-    pending.pod.phase = Phase::Pending;
-    finished.pod.phase = Phase::Failed;
-    ending.pod.deletion = Some(Deletion {
+    Arc::make_mut(&mut pending.pod).phase = Phase::Pending;
+    Arc::make_mut(&mut finished.pod).phase = Phase::Failed;
+    Arc::make_mut(&mut ending.pod).deletion = Some(Deletion {
         ends: at(600),
         grace: secs(600),
     });
