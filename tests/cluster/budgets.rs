@@ -1,5 +1,6 @@
 //! Disruption budgets: waited for without a request, told, and overridden only when the policy lets it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -217,8 +218,8 @@ async fn an_eviction_names_the_pods_uid_so_another_pod_of_that_name_lives() {
     let client = control_plane.client_for(operator::USER).await.unwrap();
     let api = Api::<PodObject>::namespaced(corner.client.clone(), &corner.namespace);
     let mut order = Order {
-        node: "node".to_owned(),
-        pod: api.get(&name).await.unwrap().into(),
+        node: "node".into(),
+        pod: Arc::new(api.get(&name).await.unwrap().into()),
         verb: Verb::Evict,
         grace: SignedDuration::from_secs(7),
         pin_version: false,
