@@ -219,9 +219,7 @@ async fn an_eviction_names_the_pods_uid_so_another_pod_of_that_name_lives() {
     let api = Api::<PodObject>::namespaced(corner.client.clone(), &corner.namespace);
     let mut order = Order {
         node: "node".into(),
-        pod: Arc::new(node_termination_operator::drain::Pod::from(
-            api.get(&name).await.unwrap(),
-        )),
+        pod: Arc::new(api.get(&name).await.unwrap().into()),
         verb: Verb::Evict,
         grace: SignedDuration::from_secs(7),
         pin_version: false,

@@ -19,6 +19,7 @@ mod nodes;
 mod nth;
 mod observe;
 mod people;
+mod process;
 mod queue;
 mod record;
 mod reservation;
