@@ -117,6 +117,8 @@ pub(super) struct World {
     pub unlisted: bool,
     /// Another incident of the node drains it.
     pub follows: bool,
+    /// When the API server last gave no answer.
+    pub outage: Option<(Timestamp, Timestamp)>,
     /// The policy's limit has room.
     pub turn_comes: bool,
     /// Something that is watched has changed.
@@ -162,6 +164,7 @@ impl World {
             arrived: 0,
             unlisted: false,
             follows: false,
+            outage: None,
             turn_comes: true,
             dirty: true,
             known_hooks: BTreeMap::new(),
@@ -400,6 +403,8 @@ impl World {
             }),
             seen: &self.memory.seen,
             gone_before,
+            outage: self.outage,
+            conflicts: 0,
             neighbours: &[],
             follows: self.follows,
             turn: &|_| self.turn_comes,
