@@ -9,6 +9,7 @@ use kube::client::Body;
 use kube::core::Status;
 use serde_json::{Value, json};
 
+use super::denied;
 use crate::api::bounded;
 use crate::api::termination::BlockReason;
 use crate::drain::{Answer, Order, Verb};
@@ -27,11 +28,39 @@ const DISRUPTION_REASON: &str = "NodeTermination";
 /// The request is built by hand: kube 5.0 names the eviction's options `delete_options`, the API server ignores
 /// that, and neither the UID precondition nor the grace period would arrive. The raw answer also keeps Retry-After.
 pub async fn send(client: &Client, order: &Order) -> Answer {
-    match tokio::time::timeout(EVICTION_TIMEOUT, carry_out(client, order)).await {
+    let act = match order.verb {
+        Verb::Evict => "evict pod",
+        Verb::Delete => "delete pod",
+    };
+    if let Some(denied) = denied::is_denied(act) {
+        return forbidden(format!(
+            "the operator's roles do not let it {}",
+            denied.what
+        ));
+    }
+    let answer = match tokio::time::timeout(EVICTION_TIMEOUT, carry_out(client, order)).await {
         Ok(answer) => answer,
         Err(_) => Answer::Unanswered {
             message: "no answer in time".to_owned(),
         },
+    };
+    match &answer {
+        Answer::Denied {
+            reason: BlockReason::Forbidden,
+            message,
+            ..
+        } => denied::forbidden(act, message),
+        Answer::Accepted => denied::allowed(act),
+        _ => {}
+    }
+    answer
+}
+
+fn forbidden(message: String) -> Answer {
+    Answer::Denied {
+        reason: BlockReason::Forbidden,
+        by: None,
+        message,
     }
 }
 
@@ -210,11 +239,7 @@ fn classify(code: u16, retry_after: Option<Duration>, body: &[u8]) -> Answer {
         403 if about == Some("poddisruptionbudget") => Answer::BudgetUncomputed { message },
         500 if message.contains("more than one PodDisruptionBudget") => Answer::MultipleBudgets,
         504 if message.contains("PodDisruptionBudget") => Answer::BudgetContended,
-        400..500 => Answer::Denied {
-            reason: BlockReason::Forbidden,
-            by: None,
-            message,
-        },
+        400..500 => forbidden(message),
         _ => Answer::ServerError { message },
     }
 }

@@ -36,6 +36,10 @@ pub struct View<'a> {
     pub came: &'a Arrivals,
     /// Pods that had gone before this process saw the node.
     pub gone_before: u32,
+    /// When the API server last gave no answer for a while: from when until when.
+    pub outage: Option<(Timestamp, Timestamp)>,
+    /// How often somebody else's write to the node came before ours.
+    pub conflicts: u32,
     /// Other open incidents that stand on the node's record: they need the cordon too.
     pub neighbours: &'a [String],
     /// Another open incident of this node drains it, with an earlier deadline: it hands the pods to the queue.
@@ -66,8 +70,10 @@ pub struct Pods<'a> {
 pub enum Machine<'a> {
     /// It is there, and it is the one.
     Present(&'a Node),
-    /// There is no Node of that name, or another machine has it.
+    /// There is no Node of that name any more. The instance may run on: somebody may have deleted the Node.
     Gone,
+    /// Another machine has the name now. It is none of ours.
+    Replaced,
     /// The Node has the UID that the incident names, and its provider ID names another instance.
     Mismatch,
 }
@@ -80,7 +86,7 @@ impl<'a> Machine<'a> {
         let other_uid = |n: &Node| object.node_uid().is_some_and(|uid| uid != n.uid);
         let said = object.spec.instance_id.as_ref();
         match node {
-            Some(node) if other_uid(node) => Self::Gone,
+            Some(node) if other_uid(node) => Self::Replaced,
             Some(node) if said.is_some() && node.instance_id.as_ref() != said => Self::Mismatch,
             Some(node) => Self::Present(node),
             None => Self::Gone,

@@ -8,7 +8,7 @@ use node_termination_operator::api::policy::TerminationPolicy;
 use node_termination_operator::api::termination::NodeTermination;
 use node_termination_operator::aws::{self, Aws};
 use node_termination_operator::cluster::events::Events;
-use node_termination_operator::cluster::{self, AgentWatch, Clients, Gate, Nodes, Objects};
+use node_termination_operator::cluster::{self, AgentWatch, Clients, Gate, Nodes, Objects, outage};
 use node_termination_operator::controller::{self, Evictor, HandOver, Parts};
 use node_termination_operator::telemetry::{self, Health, Timeline};
 use node_termination_operator::{clock, leader, source};
@@ -37,6 +37,7 @@ pub(super) async fn serve(options: &Controller) -> anyhow::Result<()> {
 
     let mut registry = Registry::with_prefix(METRICS_PREFIX);
     clock::register(&mut registry);
+    outage::register(&mut registry);
     let (health, stop) = (Health::default(), CancellationToken::new());
     let lease = leader::Config {
         namespace: namespace.clone(),

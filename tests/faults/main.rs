@@ -8,5 +8,7 @@ mod clock;
 mod handover;
 mod killed;
 mod launch;
+mod rights;
 mod stage;
 mod start;
+mod vanished;

@@ -142,9 +142,19 @@ async fn patch_node(
     if seen.is_some() && context.memories.with(object, |m| m.patched_from == seen) {
         return Ok(());
     }
-    nodes::patch(&context.clients.control, &object.spec.node_name, patch).await?;
-    context.memories.with(object, |m| m.patched_from = seen);
-    Ok(())
+    if seen.is_some() && context.memories.with(object, |m| m.refused_from == seen) {
+        return Err(cluster::Error::Stale { act: "patch node" });
+    }
+    let patched = nodes::patch(&context.clients.control, &object.spec.node_name, patch).await;
+    context.memories.with(object, |m| match &patched {
+        Ok(()) => m.patched_from = seen,
+        Err(error) if error.is_conflict() => {
+            m.refused_from = seen;
+            m.conflicts = m.conflicts.saturating_add(1);
+        }
+        Err(_) => {}
+    });
+    patched
 }
 
 fn offer(object: &NodeTermination, view: &View<'_>, plan: Plan, context: &Context) {

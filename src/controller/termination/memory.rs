@@ -45,6 +45,10 @@ pub(super) struct Memory {
     /// The node's resource version that our last patch of it went by. While the store still shows that one, the same
     /// patch would only be refused.
     pub patched_from: Option<String>,
+    /// The node's resource version that our patch was too late for: with it the next one would be, too.
+    pub refused_from: Option<String>,
+    /// How often that happened.
+    pub conflicts: u32,
     /// Passes that failed in a row.
     pub failures: u32,
 }

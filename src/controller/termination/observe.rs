@@ -9,15 +9,17 @@ use kube::ResourceExt;
 use tokio::time::Instant;
 
 use super::Context;
+use crate::api::policy::Action;
 use crate::api::termination::{
-    EffectivePolicy, NodeIdentity, NodeTermination, NodeTerminationStatus, Phase,
+    EffectivePolicy, NodeIdentity, NodeTermination, NodeTerminationStatus, Phase, Signal,
 };
+use crate::cluster::outage;
 use crate::cluster::views::Snapshot;
 use crate::drain::Node;
 use crate::drain::arrivals::Arrivals;
 use crate::drain::queue::Work;
 use crate::lifecycle::view::Pods;
-use crate::lifecycle::{ActionKey, HookTimeout, Lookup, Machine, View};
+use crate::lifecycle::{ActionKey, HookTimeout, Lookup, Machine, View, action};
 
 /// A hook's time-out that could not be read is asked for again after this.
 const ASK_AGAIN: Duration = Duration::from_mins(1);
@@ -31,6 +33,8 @@ pub(super) struct Seen {
     hooks: BTreeMap<ActionKey, HookTimeout>,
     lookups: BTreeMap<String, Lookup>,
     recorded: BTreeSet<ActionKey>,
+    outage: Option<(Timestamp, Timestamp)>,
+    conflicts: u32,
     pods: Option<Snapshot>,
     work: Vec<Work>,
     forced: u32,
@@ -93,10 +97,11 @@ pub(super) fn observe(stored: &NodeTermination, context: &Context) -> Seen {
     // An incident that has begun goes by the copy: nothing is looked up at every event of a pod.
     let begun = object.status.as_ref();
     let copied = begun.is_some_and(|s| s.policy.is_some() && s.has_begun());
-    let policy = node
-        .as_ref()
-        .filter(|_| !copied)
-        .and_then(|n| context.policies.for_node(n));
+    let policy = if copied {
+        None
+    } else {
+        policy(&object, node.as_deref(), context)
+    };
     let neighbours = neighbours(&object, node.as_deref(), context);
     let follows = follows(&object, &neighbours, context);
     let uid = object.node_uid().unwrap_or_default();
@@ -109,6 +114,8 @@ pub(super) fn observe(stored: &NodeTermination, context: &Context) -> Seen {
         hooks,
         lookups,
         recorded,
+        outage: outage::last(),
+        conflicts: context.memories.with(stored, |m| m.conflicts),
         pods,
         work,
         forced,
@@ -118,6 +125,22 @@ pub(super) fn observe(stored: &NodeTermination, context: &Context) -> Seen {
         neighbours,
         follows,
     }
+}
+
+/// The policy that speaks for the node now. Of a node that went before it was looked at the labels are not known: there is
+/// nothing left to drain, but a lifecycle action may wait. The policies decide if they are of one mind.
+fn policy(
+    object: &NodeTermination,
+    node: Option<&Node>,
+    context: &Context,
+) -> Option<Arc<EffectivePolicy>> {
+    let node = node.filter(|_| !matches!(Machine::of(object, node), Machine::Replaced));
+    if let Some(node) = node {
+        return context.policies.for_node(node);
+    }
+    let signals: Vec<&Signal> = object.spec.signals.iter().collect();
+    let acts = |policy: &EffectivePolicy| action::of_all(policy, &signals) >= Action::Cordon;
+    context.policies.ranking().agreed(acts).cloned()
 }
 
 /// Whether a neighbour drains the same node, with an earlier deadline: two would only take the pods out of each other's
@@ -184,6 +207,8 @@ impl Seen {
             came: &self.came,
             may_hand_over: context.hand_over.is_possible(),
             gone_before: self.gone_before,
+            outage: self.outage,
+            conflicts: self.conflicts,
             neighbours: &self.neighbours,
             follows: self.follows,
             turn,

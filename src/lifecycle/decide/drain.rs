@@ -4,7 +4,7 @@ use jiff::SignedDuration;
 
 use super::super::effect::Effect;
 use super::super::say::CORDON_LIFTED;
-use super::super::view::Pods;
+use super::super::view::{Machine, Pods};
 use super::super::{ActionKey, pods, risk};
 use super::{Pass, QUIET, later};
 use crate::api::condition;
@@ -28,12 +28,12 @@ impl Pass<'_> {
         if ended || self.status().drained_at.is_some() {
             return true;
         }
-        if self.view.machine.node().is_none() {
+        let window = self.window(policy);
+        if self.view.machine.node().is_none() && !self.pods_run_on(policy, window) {
             return self.end_drain(Outcome::NodeGone);
         }
         self.status().phase = Some(Phase::Draining);
         self.status().released_at = None;
-        let window = self.window(policy);
         self.decision.effects.push(Effect::OpenView {
             deadline: window.deadline,
         });
@@ -46,6 +46,12 @@ impl Pass<'_> {
             None => self.is_over(policy, window) && self.end_drain(Outcome::DrainIncomplete),
             Some(pods) => self.move_pods(policy, window, pods),
         }
+    }
+
+    /// Somebody deleted the Node, and pods that were leaving are still there: as long as their kubelet lives they run.
+    fn pods_run_on(&self, policy: &EffectivePolicy, window: Window) -> bool {
+        let left = |pods| !self.plan(policy, window, pods).is_empty();
+        self.view.machine == Machine::Gone && self.view.pods.is_some_and(left)
     }
 
     /// What the node's pods are owed now.

@@ -301,7 +301,48 @@ fn a_machine_that_goes_in_the_middle_of_its_drain_has_its_hooks_completed() {
     world.run_for(20);
     assert_eq!(world.phase(), Some(Phase::Draining));
     world.node = None;
+    world.pods.clear();
     world.dirty = true;
+    world.run_for(10);
+    assert_eq!(
+        (world.phase(), world.end()),
+        (Some(Phase::Completed), Some(Outcome::NodeGone))
+    );
+    assert_eq!(completed(&world), [LifecycleResult::Continue]);
+}
+
+#[test]
+fn a_node_that_somebody_deletes_is_drained_on_while_its_pods_are_there() {
+    let mut world = blocked(EffectivePolicy::default(), OnDrainFailure::Continue);
+    world.run_for(20);
+    world.node = None;
+    world.dirty = true;
+    world.run_for(10);
+    assert_eq!(world.phase(), Some(Phase::Draining));
+    assert_eq!(completed(&world), []);
+    world.pods.clear();
+    world.dirty = true;
+    world.run_for(10);
+    assert_eq!(world.end(), Some(Outcome::NodeGone));
+    assert_eq!(completed(&world), [LifecycleResult::Continue]);
+}
+
+#[test]
+fn a_new_machine_under_the_name_of_a_node_that_drains_ends_the_drain_at_once() {
+    let mut world = blocked(EffectivePolicy::default(), OnDrainFailure::Continue);
+    world.run_for(20);
+    world.node.as_mut().unwrap().uid = "another".into();
+    world.dirty = true;
+    world.run_for(10);
+    assert_eq!(world.end(), Some(Outcome::NodeGone));
+    assert_eq!(completed(&world), [LifecycleResult::Continue]);
+}
+
+#[test]
+fn a_machine_that_went_before_it_was_looked_at_has_its_hooks_completed() {
+    let mut world = blocked(EffectivePolicy::default(), OnDrainFailure::Continue);
+    world.node = None;
+    world.pods.clear();
     world.run_for(10);
     assert_eq!(
         (world.phase(), world.end()),

@@ -130,6 +130,8 @@ pub(super) struct World {
     pub own_pod: Option<String>,
     /// Another replica may take over.
     pub may_hand_over: bool,
+    /// When the API server last gave no answer.
+    pub outage: Option<(Timestamp, Timestamp)>,
     /// The policy's limit has room.
     pub turn_comes: bool,
     /// Something that is watched has changed.
@@ -179,6 +181,7 @@ impl World {
             follows: false,
             own_pod: None,
             may_hand_over: false,
+            outage: None,
             turn_comes: true,
             dirty: true,
             known_hooks: BTreeMap::new(),
@@ -427,6 +430,8 @@ impl World {
             came: &self.memory.came,
             may_hand_over: self.may_hand_over,
             gone_before,
+            outage: self.outage,
+            conflicts: 0,
             neighbours: &[],
             follows: self.follows,
             turn: &|_| self.turn_comes,
