@@ -48,8 +48,8 @@ fn wrong(order: &Order, pod: &PodLife, history: &History) -> Option<String> {
         .iter()
         .filter_map(|i| last_moment(i, pod, order.time))
         .min();
-    // Its clock and the observer's sight may differ by a second.
-    if let Some(last) = last.filter(|last| order.time < after(*last, -1)) {
+    // An error of its clock of up to two seconds is not corrected.
+    if let Some(last) = last.filter(|last| order.time < after(*last, -2)) {
         return Some(format!(
             "it was deleted at {}, its last moment is {last}",
             order.time
