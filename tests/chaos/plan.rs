@@ -8,6 +8,7 @@ pub mod story;
 use std::fmt;
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -29,6 +30,8 @@ pub struct Plan {
     pub deeds: Vec<Step<Deed>>,
     /// From when on nothing fails any more.
     pub calm: Duration,
+    /// By how much the clocks of the two replicas are ahead.
+    pub clocks: [SignedDuration; 2],
 }
 
 /// Something to be done, so long after the start.
@@ -113,8 +116,18 @@ impl Plan {
             nodes,
             notices,
             calm,
+            clocks: [(); 2].map(|()| clock(&mut random)),
         }
     }
+}
+
+/// How far a clock is ahead: mostly it is right, sometimes a second off, sometimes far.
+pub fn clock(random: &mut ChaCha8Rng) -> SignedDuration {
+    SignedDuration::from_secs(
+        *[0, 0, 0, 0, 1, -1, 7, -30, 90, -600, 3600]
+            .choose(random)
+            .unwrap(),
+    )
 }
 
 impl NodePlan {

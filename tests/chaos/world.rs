@@ -70,7 +70,7 @@ pub async fn play(plan: &Plan) -> (History, PathBuf) {
     let client = control_plane.client().await.unwrap();
     let (nodes, mut fleet) = tokio::join!(
         cast::make(&client, plan),
-        Fleet::start(&control_plane, &aws)
+        Fleet::start(&control_plane, &aws, plan.clocks)
     );
     let queues = pools::make(&client, &aws).await;
     let world = World {

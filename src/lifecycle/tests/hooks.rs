@@ -2,7 +2,8 @@
 
 use jiff::SignedDuration;
 
-use super::world::{NOTICE, World, at, hook, spot};
+use super::world::{NOTICE, World, at, hook, spot, told};
+use crate::api::Time;
 use crate::api::condition;
 use crate::api::policy::{Action, DisruptionBudgets, Heartbeat, Mode, OnDrainFailure};
 use crate::api::termination::{
@@ -85,6 +86,22 @@ fn a_drain_that_fails_ends_as_the_policy_says() {
         assert_eq!(world.phase(), Some(Phase::Failed));
         let stalled = condition::holds(&world.status().conditions, "Stalled");
         assert!(stalled && !condition::holds(&world.status().conditions, "Ready"));
+    }
+}
+
+#[test]
+fn a_late_hook_that_nobody_has_read_does_not_end_the_drain_that_a_spot_notice_leaves_time_for() {
+    let mut late = told();
+    late.notice_time = Time(at(NOTICE - 300));
+    for mut hook in [hook(1), late] {
+        hook.notice_time = Time(at(NOTICE - 300));
+        let mut world = World::new(vec![spot(), hook], EffectivePolicy::default());
+        world.timeout = known(3600);
+        world.wait_in("found");
+        world.add_pods(2, 0);
+        assert!(world.run(60, is_released));
+        assert_eq!(world.end(), Some(Outcome::Drained));
+        assert_eq!(world.status().pods.unwrap().summary, "2/2");
     }
 }
 

@@ -28,13 +28,14 @@ pub enum Cause {
 impl Cause {
     /// How long after it the operator may need until all is as if nothing had been: to list again after an outage, with
     /// watches that try again after at most 2 s; for the lease of 5 s to run out, the other to see that and to take
-    /// over; for a queue's back-off, which an outage of 5 s brings to 8 s; for a lifecycle call's, of 5 and 10 s.
+    /// over; for messages whose receive was not answered to be visible again, after 15 s; for a lifecycle call's back-off,
+    /// of 5 and 10 s.
     pub fn recovery(self) -> SignedDuration {
         SignedDuration::from_secs(match self {
             Self::Api => 8,
             Self::Connections => 4,
             Self::Leader => 10,
-            Self::Queue => 12,
+            Self::Queue => 17,
             Self::Aws => 20,
         })
     }
@@ -50,6 +51,13 @@ impl Troubles {
         self.0.iter().any(|t| {
             causes.contains(&t.cause) && t.from <= until && t.until + t.cause.recovery() >= from
         })
+    }
+
+    /// Whether one of these began in the time.
+    pub fn begin(&self, from: Timestamp, until: Timestamp, causes: &[Cause]) -> bool {
+        let time = from..=until;
+        let mut begun = self.0.iter().filter(|t| causes.contains(&t.cause));
+        begun.any(|t| time.contains(&t.from) || time.contains(&t.until))
     }
 
     /// When so much time without these, their recovery included, has passed since `from`.

@@ -3,8 +3,8 @@
 //! kubelet would not let them.
 //!
 //! Excused: a pod whose budget is respected to the end; one that was bound less than 10 s before; a node that somebody
-//! took into his own hands or whose Node is gone; and an end before which something was out of order that leaves no time:
-//! if a trouble or its recovery falls into the 6 s before, the pod might not have been told.
+//! took into his own hands or whose Node is gone; a notice that a failing queue delivered in the last 13 s; and an end
+//! before which something was out of order: if a trouble or its recovery falls into the 6 s before, there was no time.
 
 use jiff::Timestamp;
 
@@ -26,11 +26,19 @@ fn check_node(node: &NodeLife, history: &History) -> Vec<Violation> {
     let Some(moment) = deadline(node, history).map(|d| after(d, -3)) else {
         return vec![];
     };
-    let all = [Cause::Api, Cause::Connections, Cause::Leader, Cause::Queue];
+    let all = [Cause::Api, Cause::Connections, Cause::Leader];
+    let heard = history
+        .incidents_of(node)
+        .any(|i| i.since().is_some_and(|s| s <= after(moment, -10)));
+    let unheard = !heard
+        && history
+            .troubles
+            .touch(history.started, moment, &[Cause::Queue]);
     let taken = history.taken_over(node).is_some_and(|at| at <= moment);
     let gone = node.gone.is_some_and(|at| at <= moment);
     if taken
         || gone
+        || unheard
         || moment > history.ended
         || history.troubles.touch(after(moment, -3), moment, &all)
     {

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use rand::Rng;
 use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
 use testbed::aws::FaultKind;
 
-use super::Step;
+use super::{Step, clock};
 
 /// How many sorts of faults there are.
 #[cfg(test)]
@@ -16,9 +17,10 @@ pub const KINDS: usize = 8;
 /// One fault.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Fault {
-    /// SIGKILL of the leader, which starts again so long after.
+    /// SIGKILL of the leader, which starts again so long after, with a clock that is so far ahead.
     KillLeader {
         back_after: Duration,
+        ahead: SignedDuration,
     },
     /// SIGSTOP of the leader, longer than its lease: then two believe that they lead, until it looks at its clock.
     FreezeLeader {
@@ -86,9 +88,11 @@ impl Fault {
             Duration::from_millis(random.random_range(from..to))
         };
         match random.random_range(0..20) {
-            0..4 => Self::KillLeader {
-                back_after: millis(200, 4000, random),
-            },
+            0..4 => {
+                let back_after = millis(200, 4000, random);
+                let ahead = clock(random);
+                Self::KillLeader { back_after, ahead }
+            }
             4..6 => Self::FreezeLeader {
                 lasting: millis(5500, 9000, random),
             },

@@ -3,11 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use testbed::aws::Aws;
 use testbed::operator::USER;
 use testbed::proxy::Proxy;
-use testbed::{ControlPlane, Operator};
+use testbed::{ControlPlane, Operator, Skew};
 
+use super::World;
 use crate::history::ProcessLife;
 
 /// The shortest lease that the operator takes.
@@ -32,14 +34,18 @@ struct Replica {
 
 impl Fleet {
     /// Starts them, and waits until one leads.
-    pub async fn start(control_plane: &ControlPlane, aws: &Aws) -> Self {
+    pub async fn start(
+        control_plane: &ControlPlane,
+        aws: &Aws,
+        clocks: [SignedDuration; 2],
+    ) -> Self {
         let mut replicas = Vec::new();
-        for identity in ["first", "second"] {
+        for (identity, ahead) in ["first", "second"].into_iter().zip(clocks) {
             let proxy = Proxy::start(control_plane.url()).await.unwrap();
             let kubeconfig = control_plane
                 .kubeconfig_by(identity, USER, proxy.url())
                 .unwrap();
-            let operator = start(control_plane, aws, identity, &kubeconfig);
+            let operator = start(control_plane, aws, identity, &kubeconfig, ahead);
             replicas.push(Replica {
                 operator,
                 proxy,
@@ -77,11 +83,17 @@ impl Fleet {
         leader
     }
 
-    /// Starts the one that was killed again.
-    pub fn restart(&mut self, index: usize, control_plane: &ControlPlane, aws: &Aws) {
+    /// Starts the one that was killed again, with a clock that is so far ahead.
+    pub fn restart(&mut self, index: usize, ahead: SignedDuration, world: &World) {
         let replica = &mut self.replicas[index];
         let identity = replica.operator.identity().to_owned();
-        replica.operator = start(control_plane, aws, &identity, &replica.kubeconfig);
+        replica.operator = start(
+            &world.control_plane,
+            &world.aws,
+            &identity,
+            &replica.kubeconfig,
+            ahead,
+        );
         replica.starts += 1;
     }
 
@@ -132,10 +144,17 @@ fn life(replica: &Replica) -> ProcessLife {
     }
 }
 
-fn start(control_plane: &ControlPlane, aws: &Aws, identity: &str, kubeconfig: &Path) -> Operator {
+fn start(
+    control_plane: &ControlPlane,
+    aws: &Aws,
+    identity: &str,
+    kubeconfig: &Path,
+    ahead: SignedDuration,
+) -> Operator {
     let binary = Path::new(env!("CARGO_BIN_EXE_node-termination-operator"));
-    let kubeconfig = kubeconfig.to_str().unwrap();
-    let environment = [("KUBECONFIG", kubeconfig)];
+    let skew = (!ahead.is_zero()).then(|| Skew::new(ahead).unwrap());
+    let mut environment = vec![("KUBECONFIG", kubeconfig.to_str().unwrap())];
+    environment.extend(skew.iter().flat_map(Skew::env));
     Operator::start(
         binary,
         control_plane,

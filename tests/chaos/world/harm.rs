@@ -48,11 +48,11 @@ pub async fn strike(world: &World, fleet: &mut Fleet, start: Instant) {
 
 async fn happen(fault: Fault, world: &World, fleet: &mut Fleet) -> Option<Cause> {
     match fault {
-        Fault::KillLeader { back_after } => {
+        Fault::KillLeader { back_after, ahead } => {
             let killed = fleet.kill_leader().await;
             let from = Timestamp::now();
             sleep(back_after).await;
-            fleet.restart(killed, &world.control_plane, &world.aws);
+            fleet.restart(killed, ahead, world);
             world.note(from, from, Cause::Leader);
             None
         }

@@ -39,7 +39,7 @@ async fn wait(world: &World, limit: Duration, reached: impl Fn() -> bool) {
 
 /// Nothing is to be done any more but to wait for the instances.
 fn is_worked_off(world: &World) -> bool {
-    if !world.left().is_empty() {
+    if !world.is_heard() {
         return false;
     }
     let seen = world.observer.seen();
@@ -55,7 +55,9 @@ fn is_worked_off(world: &World) -> bool {
 
 fn is_over(world: &World) -> bool {
     let seen = world.observer.seen();
-    world.left().is_empty() && seen.incidents.values().all(IncidentLife::is_over)
+    let over = seen.incidents.values().all(IncidentLife::is_over);
+    drop(seen);
+    over && world.is_heard()
 }
 
 /// The instances with an open incident are rebooted, or gone, and then the cloud controller deletes their Nodes.
@@ -91,7 +93,14 @@ impl World {
         seen.nodes.get(uid).is_some_and(|n| n.gone.is_some())
     }
 
-    /// The messages that are left, by instance, but for those about instances that have no Node any more.
+    /// No message is left but about instances that have no Node any more.
+    fn is_heard(&self) -> bool {
+        let nodes = |id: &str| self.nodes.iter().find(|n| n.instance_id == id);
+        let gone = |id: &str| nodes(id).is_some_and(|n| self.is_gone(&n.uid));
+        self.left().iter().all(|(id, _)| gone(id))
+    }
+
+    /// The messages that are left, by instance.
     pub(super) fn left(&self) -> Vec<(String, String)> {
         let bodies = self.queues.iter().flat_map(|q| q.bodies());
         let named = bodies.map(|body| {
