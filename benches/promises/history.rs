@@ -18,8 +18,8 @@ use crate::stage::Stage;
 
 /// Maintenance of tomorrow.
 const AHEAD: Duration = Duration::from_hours(24);
-/// Two rounds of the operator's housekeeping.
-const PRUNING: Duration = Duration::from_secs(125);
+/// One round of the operator's housekeeping, which it does once a minute.
+const PRUNING: Duration = Duration::from_secs(65);
 /// What is done once, after the start or the last message, is over by then.
 const SETTLED: Duration = Duration::from_secs(10);
 /// A process that is asked to end may take this long.

@@ -23,20 +23,25 @@ const SETTLED: Duration = Duration::from_secs(10);
 
 pub async fn rows(sizes: &Sizes) -> anyhow::Result<Vec<Row>> {
     let bed = Bed::new().await?;
-    let (nodes, pods, budgets) = sizes.idle;
+    let (nodes, pods) = sizes.thousand;
     let stage = Stage::set(&bed, "idle", nodes, pods).await?;
-    make_budgets(&bed, budgets).await?;
+    measure(&bed, &stage, sizes).await
+}
+
+/// Nothing happens to these nodes, and to twice as many budgets.
+pub async fn measure(bed: &Bed, stage: &Stage, sizes: &Sizes) -> anyhow::Result<Vec<Row>> {
+    let (nodes, budgets) = (stage.nodes.len(), 2 * stage.nodes.len());
+    make_budgets(bed, budgets).await?;
     let operator = bed.lead("idle").await?;
     bed.policy("idle", &stage.selector()).await?;
-    let cost = quiet(&bed, &operator, sizes.quiet).await?;
+    let cost = quiet(bed, &operator, sizes.quiet).await?;
+    bed.end(operator, "idle").await?;
     let spent = cost.by_request();
-    let changes: Vec<_> = cost.requests.iter().filter(|e| e.verb != "watch").collect();
+    let changes = cost.requests.iter().filter(|e| e.verb != "watch").count();
     let seconds = sizes.quiet.as_secs();
     let what = |what: &str| {
-        format!(
-            "idle, {nodes} nodes, {budgets} budgets, {} pods: {what}",
-            stage.pods
-        )
+        let pods = stage.pods;
+        format!("idle, {nodes} nodes, {budgets} budgets, {pods} pods: {what}")
     };
     Ok(vec![
         Row::promised(
@@ -53,7 +58,7 @@ pub async fn rows(sizes: &Sizes) -> anyhow::Result<Vec<Row>> {
             &what(&format!("requests in {seconds} s")),
             "none but watches and the lease",
             if spent.is_empty() { "none" } else { &spent },
-            changes.is_empty(),
+            changes == 0,
         ),
         Row::told(&what(&format!("CPU in {seconds} s")), &time(cost.cpu)),
     ])

@@ -12,8 +12,6 @@ pub struct Sizes {
     pub budget: (usize, usize),
     /// Notices that come alone.
     pub notices: usize,
-    /// Nodes, pods on each, and budgets.
-    pub idle: (usize, usize, usize),
     /// How long nothing happens.
     pub quiet: Duration,
     /// Nodes, each of which gets a message.
@@ -43,7 +41,6 @@ impl Sizes {
             thousand: (1000, 30),
             budget: (100, 5),
             notices: 100,
-            idle: (1000, 30, 2000),
             quiet: Duration::from_mins(1),
             fleet: 5000,
             history: (1000, 10),
@@ -58,7 +55,6 @@ impl Sizes {
             thousand: (20, 5),
             budget: (10, 2),
             notices: 8,
-            idle: (20, 5, 20),
             quiet: Duration::from_secs(5),
             fleet: 50,
             history: (20, 2),

@@ -1,4 +1,5 @@
 //! A thousand nodes at once: more than the API server of two cores can drain in time, so that the order counts.
+//! The same nodes are measured before, while nothing happens to them.
 
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use testbed::cluster::TestNode;
 
 use crate::bed::Bed;
 use crate::cost::Cost;
+use crate::idle;
 use crate::ours;
 use crate::raw;
 use crate::report::{Row, megabytes, percentile, time};
@@ -30,6 +32,7 @@ pub async fn rows(sizes: &Sizes) -> anyhow::Result<Vec<Row>> {
     stage.clear(&bed).await?;
 
     let stage = Stage::set(&bed, "ours", nodes, pods).await?;
+    let mut rows = idle::measure(&bed, &stage, sizes).await?;
     let urgent: Vec<&str> = stage
         .nodes
         .iter()
@@ -47,7 +50,8 @@ pub async fn rows(sizes: &Sizes) -> anyhow::Result<Vec<Row>> {
     let (ours, cost) = ours::run(&bed, &stage, notice).await?;
     eprintln!("  {}", cost.by_request());
     let urgent: Vec<String> = urgent.into_iter().map(|name| format!("{name}-")).collect();
-    Ok(table(sizes.thousand, &raw, &ours, &cost, &urgent))
+    rows.extend(table(sizes.thousand, &raw, &ours, &cost, &urgent));
+    Ok(rows)
 }
 
 fn table(

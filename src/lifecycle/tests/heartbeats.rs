@@ -2,7 +2,7 @@
 //! some are refused, and twice the leader dies in the middle of them with everything that it knew.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeSet, BinaryHeap};
 
 use jiff::SignedDuration;
 
@@ -40,6 +40,8 @@ struct Fleet {
     /// When each hook was heard of last.
     heard: Vec<i64>,
     longest_silence: i64,
+    /// Hooks that have ended, for want of a heartbeat.
+    missed: BTreeSet<usize>,
     /// How late after its place on the grid a heartbeat was, at most, beside the failovers.
     latest: i64,
 }
@@ -63,6 +65,7 @@ impl Fleet {
             refused: 0,
             heard: vec![0; HOOKS],
             longest_silence: 0,
+            missed: BTreeSet::new(),
             latest: 0,
         }
     }
@@ -125,8 +128,17 @@ impl Fleet {
         done
     }
 
+    /// Nothing was heard of the hook until then.
+    fn silent(&mut self, n: usize, until: i64) {
+        let silence = until - self.heard[n];
+        self.longest_silence = self.longest_silence.max(silence);
+        if silence > TIMEOUT * 1000 {
+            self.missed.insert(n);
+        }
+    }
+
     fn hear(&mut self, n: usize, at: i64) {
-        self.longest_silence = self.longest_silence.max(at - self.heard[n]);
+        self.silent(n, at);
         self.heard[n] = at;
         let failing = |(dies, leads): &(i64, i64)| (*dies..*leads + INTERVAL * 1000).contains(&at);
         if !FAILOVERS.iter().any(failing) {
@@ -155,19 +167,17 @@ fn in_eight_hours_of_five_hundred_held_hooks_no_heartbeat_is_missed_though_two_l
         fleet.fail_over(leads);
     }
     fleet.run((EIGHT_HOURS + INTERVAL) * 1000 - 1, false);
-    let end = EIGHT_HOURS * 1000;
-    let silent = |heard: &i64| end - heard > TIMEOUT * 1000;
-    let missed = fleet.heard.iter().filter(|h| silent(h)).count();
+    (0..HOOKS).for_each(|n| fleet.silent(n, EIGHT_HOURS * 1000));
     let beats = fleet.beats();
     println!(
-        "{HOOKS} hooks: {} heartbeats, {} calls refused; the longest silence was {} ms; at most {} ms late",
+        "{HOOKS} hooks: {} missed; {} heartbeats, {} calls refused; the longest silence was {} ms; at most {} ms late",
+        fleet.missed.len(),
         beats.iter().sum::<usize>(),
         fleet.refused,
         fleet.longest_silence,
         fleet.latest,
     );
-    assert_eq!(missed, 0);
-    assert!(fleet.longest_silence <= TIMEOUT * 1000);
+    assert!(fleet.missed.is_empty(), "{:?}", fleet.missed);
     // What the calls of one turn take; a refused call is repeated after five seconds, and some are refused again.
     let turn = i64::try_from(HOOKS / IN_FLIGHT + 1).unwrap() * LATENCY;
     let slow = turn + 2 * (5000 + LATENCY);
