@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::large_futures)] // this binary is nothing but tests
 
 mod agents;
+mod answers;
 mod bare;
 mod budgets;
 mod cost;
@@ -19,6 +20,7 @@ mod nodes;
 mod nth;
 mod observe;
 mod people;
+mod pods;
 mod queue;
 mod record;
 mod reservation;
@@ -26,4 +28,5 @@ mod scene;
 mod schema;
 mod shared;
 mod telling;
+mod turns;
 mod waiting;

@@ -7,5 +7,6 @@ mod aws;
 mod handover;
 mod killed;
 mod launch;
+mod overload;
 mod stage;
 mod start;

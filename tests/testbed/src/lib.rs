@@ -14,7 +14,9 @@ pub mod imds;
 pub mod operator;
 pub mod process;
 mod stand_in;
+pub mod webhook;
 
 pub use control_plane::ControlPlane;
 pub use operator::Operator;
 pub use process::Child;
+pub use webhook::Webhook;
