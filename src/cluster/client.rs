@@ -1,6 +1,10 @@
 //! Three clients, which are three connection pools: an eviction never holds what a cordon waits for.
 
+use kube::client::ClientBuilder;
 use kube::{Client, Config};
+use tower::util::MapResponseLayer;
+
+use crate::clock::{self, Server};
 
 /// The clients of the three sorts of traffic.
 #[derive(Clone)]
@@ -24,11 +28,21 @@ impl Clients {
     pub async fn infer() -> anyhow::Result<Self> {
         let mut config = Config::infer().await?;
         config.default_retry = false;
-        let client = || Client::try_from(config.clone());
+        let client = || {
+            ClientBuilder::try_from(config.clone())
+                .map(|builder| builder.with_layer(&MapResponseLayer::new(heard)).build())
+        };
         Ok(Self {
             control: client()?,
             views: client()?,
             evictions: client()?,
         })
     }
+}
+
+/// Every answer tells what time it is.
+fn heard<B>(answer: http::Response<B>) -> http::Response<B> {
+    let date = answer.headers().get(http::header::DATE);
+    clock::heard(Server::Api, date.and_then(|d| d.to_str().ok()));
+    answer
 }

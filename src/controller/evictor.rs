@@ -4,13 +4,13 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use jiff::Timestamp;
 use kube::Client;
 use tokio::sync::{Notify, broadcast, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::metrics::Metrics;
+use crate::clock;
 use crate::cluster::watch::BudgetEvent;
 use crate::cluster::{Gate, pods};
 use crate::drain::plan::Candidate;
@@ -67,7 +67,7 @@ impl Evictor {
         if matches!(event, BudgetEvent::Listed(_)) {
             self.budgets_known.send_replace(true);
         }
-        event.tell(&mut self.queue(), Timestamp::now());
+        event.tell(&mut self.queue(), clock::now());
         self.news.notify_one();
     }
 
@@ -90,7 +90,7 @@ impl Evictor {
         let changed = {
             let mut queue = self.queue();
             let before = blocked(&queue.work(uid));
-            queue.offer(uid, candidates, Timestamp::now());
+            queue.offer(uid, candidates, clock::now());
             before != blocked(&queue.work(uid))
         };
         self.news.notify_one();
@@ -118,7 +118,7 @@ impl Evictor {
     /// What a drain by this plan would do. Nothing is handed over.
     #[must_use]
     pub fn preview(&self, plan: &Plan) -> Preview {
-        let now = Timestamp::now();
+        let now = clock::now();
         let blocked = self.queue().would_hold(&plan.candidates, now);
         preview::preview(plan, blocked, now)
     }
@@ -160,7 +160,7 @@ impl Evictor {
         } else {
             slots.limit().min(SLOTS_UNDER_PRESSURE)
         };
-        let now = Timestamp::now();
+        let now = clock::now();
         while calls.len() < limit {
             let Some(order) = self.queue().pop(now) else {
                 return;
@@ -183,7 +183,7 @@ impl Evictor {
             Answer::Unanswered { .. } => {}
             _ => slots.served(),
         }
-        self.queue().answered(&order, &answer, Timestamp::now());
+        self.queue().answered(&order, &answer, clock::now());
         if !matches!(
             answer,
             Answer::Accepted | Answer::NotFound | Answer::Overloaded { .. }
@@ -203,7 +203,7 @@ impl Evictor {
         }
         let wake = self.queue().wake();
         wake.map_or(IDLE_TURN, |at| {
-            Duration::try_from(at.duration_since(Timestamp::now()))
+            Duration::try_from(at.duration_since(clock::now()))
                 .unwrap_or_default()
                 .min(IDLE_TURN)
         })

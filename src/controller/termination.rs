@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::leading::Parts;
 use crate::api::termination::{EffectivePolicy, NodeTermination, Phase};
 use crate::aws::HookCache;
+use crate::clock;
 use crate::cluster::{self, Guarded, Views};
 use crate::lifecycle::{self, Outcome};
 use memory::Memories;
@@ -161,11 +162,11 @@ async fn round(
 ) -> Result<(Option<Timestamp>, bool), Error> {
     let seen = observe::observe(object, context);
     let turn = |policy: &EffectivePolicy| context.is_turn_of(&seen.object, policy);
-    let view = seen.view(context, &turn, Timestamp::now());
+    let view = seen.view(context, &turn, clock::now());
     let mut decision = lifecycle::decide(&view);
     let effects = std::mem::take(&mut decision.effects);
     let (outcomes, failure) = act::act(&seen.object, &view, effects, context).await;
-    let view = seen.view(context, &turn, Timestamp::now());
+    let view = seen.view(context, &turn, clock::now());
     let mut status = decision.status;
     lifecycle::settle(&view, &mut status, &outcomes);
     let more = outcomes.iter().any(Outcome::leads_on);
@@ -184,7 +185,7 @@ async fn round(
 }
 
 fn requeue_at(at: Timestamp) -> Action {
-    let wait = Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default();
+    let wait = Duration::try_from(at.duration_since(clock::now())).unwrap_or_default();
     Action::requeue(wait)
 }
 

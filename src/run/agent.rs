@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use node_termination_operator::api::policy::TerminationPolicy;
 use node_termination_operator::aws::{self, Metadata};
+use node_termination_operator::clock;
 use node_termination_operator::cluster::{Clients, Gate, Nodes, Objects};
 use node_termination_operator::source::{self, Recorder, imds};
 use node_termination_operator::telemetry::{self, Health, Timeline};
@@ -27,6 +28,7 @@ pub(super) async fn serve(options: &Agent) -> anyhow::Result<()> {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), http = %server.address(), "starts");
 
     let mut registry = Registry::with_prefix(METRICS_PREFIX);
+    clock::register(&mut registry);
     let (health, stop) = (Health::default(), CancellationToken::new());
     let monitor = monitor(&clients, &mut registry, &health, &stop);
     let registry = Arc::new(RwLock::new(registry));

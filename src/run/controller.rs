@@ -11,7 +11,7 @@ use node_termination_operator::cluster::events::Events;
 use node_termination_operator::cluster::{self, AgentWatch, Clients, Gate, Nodes, Objects};
 use node_termination_operator::controller::{self, Evictor, HandOver, Parts};
 use node_termination_operator::telemetry::{self, Health, Timeline};
-use node_termination_operator::{leader, source};
+use node_termination_operator::{clock, leader, source};
 use prometheus_client::registry::Registry;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -36,6 +36,7 @@ pub(super) async fn serve(options: &Controller) -> anyhow::Result<()> {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), identity, namespace, http = %server.address(), "starts");
 
     let mut registry = Registry::with_prefix(METRICS_PREFIX);
+    clock::register(&mut registry);
     let (health, stop) = (Health::default(), CancellationToken::new());
     let lease = leader::Config {
         namespace: namespace.clone(),

@@ -5,7 +5,6 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
-use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -18,6 +17,7 @@ use super::supervisor::{MonitorState, QueueKey};
 use super::trouble::Question;
 use crate::api::policy::SourceState;
 use crate::aws::{Aws, Instances, Message, Queue, ReceiptHandle};
+use crate::clock;
 use crate::event::{self, Malformed, Parsed};
 use crate::telemetry::{Health, Pulse};
 
@@ -200,7 +200,7 @@ impl Monitor {
                     state,
                     reason: reason.to_owned(),
                     message,
-                    since: Timestamp::now(),
+                    since: clock::now(),
                 };
             }
             changed

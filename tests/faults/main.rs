@@ -4,6 +4,7 @@
 
 mod api_server;
 mod aws;
+mod clock;
 mod handover;
 mod killed;
 mod launch;

@@ -12,6 +12,7 @@ use crate::api::policy::{
 };
 use crate::api::termination::Phase;
 use crate::api::{Time, bounded};
+use crate::clock;
 use crate::cluster::Agents;
 use crate::cluster::agents::AGENT_LABELS;
 use crate::source::supervisor::QueueKey;
@@ -29,7 +30,7 @@ const STALLING: [&str; 5] = [
 
 /// The status that the policy should have.
 pub(super) fn of(policy: &TerminationPolicy, context: &Context) -> TerminationPolicyStatus {
-    let now = Timestamp::now();
+    let now = clock::now();
     let stored = policy.status.clone().unwrap_or_default();
     let sources: Vec<SourceStatus> = policy
         .spec

@@ -14,6 +14,7 @@ use super::memory::Memory;
 use super::observe::Seen;
 use crate::api::condition::{self, RECONCILING};
 use crate::api::termination::{NodeTermination, NodeTerminationStatus, Phase};
+use crate::clock;
 use crate::cluster::events::Happening;
 use crate::cluster::{self, status};
 use crate::lifecycle::{self, News};
@@ -118,7 +119,7 @@ fn when(memory: &Memory, status: &NodeTerminationStatus, finishing: bool) -> Due
     if left.is_zero() {
         Due::Now
     } else {
-        Due::At(Timestamp::now() + left)
+        Due::At(clock::now() + left)
     }
 }
 
@@ -134,7 +135,7 @@ fn is_untouched(status: &NodeTerminationStatus) -> bool {
 fn counts_at(memory: &Memory, status: &NodeTerminationStatus) -> Option<Timestamp> {
     let begins = status.phase == Some(Phase::Draining) && status.pods.is_none();
     let left = COUNTED_WITHIN.checked_sub(memory.since?.elapsed())?;
-    begins.then(|| Timestamp::now() + left)
+    begins.then(|| clock::now() + left)
 }
 
 /// The record as it is stored: times in whole seconds.
@@ -158,7 +159,7 @@ fn retry_time(status: &NodeTerminationStatus) -> Option<Timestamp> {
         .iter()
         .any(|a| !a.state.is_over() && a.message.is_some());
     let releasing = status.phase == Some(Phase::Releasing);
-    (failing || releasing).then(|| Timestamp::now() + CALL_AGAIN)
+    (failing || releasing).then(|| clock::now() + CALL_AGAIN)
 }
 
 /// Logs, counts and publishes what is new.

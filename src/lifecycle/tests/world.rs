@@ -67,8 +67,10 @@ pub(super) struct Action {
     pub active: bool,
     pub completed: Vec<LifecycleResult>,
     pub beats: Vec<i64>,
-    /// The calls are denied.
+    /// The completion is denied.
     pub denied: bool,
+    /// Heartbeats are refused.
+    pub throttled: bool,
 }
 
 /// What the process knows and loses.
@@ -276,8 +278,14 @@ impl World {
         self.turn();
     }
 
+    /// The second of the next pass, if nothing else happens before.
+    pub(super) fn next_pass(&self) -> Option<i64> {
+        let wake = self.memory.wake.map(Timestamp::as_second);
+        if self.dirty { Some(self.now) } else { wake }
+    }
+
     /// Every pass that is due this second.
-    fn turn(&mut self) {
+    pub(super) fn turn(&mut self) {
         for passes in 0.. {
             let due = self.memory.wake.is_some_and(|w| w <= at(self.now));
             if self.dirty || due {

@@ -104,6 +104,10 @@ impl World {
         if !kept.active {
             return Outcome::NoSuchAction { action };
         }
+        if kept.throttled {
+            let message = "throttled".into();
+            return Outcome::CallFailed { action, message };
+        }
         kept.beats.push(now - NOTICE);
         Outcome::Beat { action }
     }
