@@ -245,10 +245,13 @@ fn classify(code: u16, retry_after: Option<Duration>, body: &[u8]) -> Answer {
 }
 
 /// The webhook that denied the call, or that could not be asked (apiserver: `admission webhook "NAME" denied the
-/// request`, `failed calling webhook "NAME"`).
+/// request`, `failed calling webhook "NAME"`), or the policy that did (`ValidatingAdmissionPolicy 'NAME' with binding`).
 fn webhook_of(message: &str) -> Option<String> {
-    let rest = message.split_once("webhook \"")?.1;
-    Some(rest.split_once('"')?.0.to_owned())
+    let named = |before: &str, quote: char| {
+        let rest = message.split_once(before)?.1;
+        Some(rest.split_once(quote)?.0.to_owned())
+    };
+    named("webhook \"", '"').or_else(|| named("ValidatingAdmissionPolicy '", '\''))
 }
 
 fn shortened(message: &str) -> String {
@@ -293,6 +296,7 @@ mod tests {
         let two = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.";
         let contended = "couldn't update PodDisruptionBudget \"b\" due to conflicts";
         let hook = "admission webhook \"no.example.com\" denied the request: not today";
+        let policy = "pods \"p\" is forbidden: ValidatingAdmissionPolicy 'no-evictions' with binding 'all' denied request: no";
         let down = "Internal error occurred: failed calling webhook \"no.example.com\": connection refused";
         let not_ready = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": "storage is (re)initializing", "code": 429, "details": {"retryAfterSeconds": 1}});
         let not_ready = not_ready.to_string().into_bytes();
@@ -359,6 +363,11 @@ mod tests {
                 400,
                 status(400, hook, None),
                 denied(Some("no.example.com"), hook),
+            ),
+            (
+                422,
+                status(422, policy, None),
+                denied(Some("no-evictions"), policy),
             ),
             (500, status(500, two, None), Answer::MultipleBudgets),
             (

@@ -25,7 +25,8 @@ use testbed::operator;
 
 use crate::scene::{Corner, TEAM, something_else_is_drained, status, within};
 
-fn web() -> PodOptions {
+/// Pods that the budget of [`keep`] guards.
+pub fn web() -> PodOptions {
     PodOptions::default().label("app", "web")
 }
 

@@ -9,6 +9,7 @@ mod handover;
 mod killed;
 mod launch;
 mod rights;
+mod overload;
 mod stage;
 mod start;
 mod vanished;

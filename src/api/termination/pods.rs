@@ -96,7 +96,7 @@ pub enum BlockReason {
     BudgetSyncFailed,
     /// More than one disruption budget selects it: the API server refuses every eviction of it.
     MultipleBudgets,
-    /// An admission webhook refuses.
+    /// An admission webhook, or a ValidatingAdmissionPolicy, refuses.
     Webhook,
     /// The operator may not evict it.
     Forbidden,
