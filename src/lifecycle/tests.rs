@@ -4,6 +4,8 @@ mod crash;
 mod found;
 mod hooks;
 mod observed;
+mod out_of_service;
 mod phases;
+mod volumes;
 mod waiting;
 mod world;

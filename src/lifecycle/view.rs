@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::down::Told;
 use super::found::Lookup;
 use super::key::ActionKey;
 use crate::api::termination::{EffectivePolicy, NodeTermination};
 use crate::drain::queue::Work;
-use crate::drain::{Node, Pod};
+use crate::drain::{Attachment, Node, Pod};
 
 /// What one pass sees.
 pub struct View<'a> {
@@ -28,6 +29,10 @@ pub struct View<'a> {
     pub recorded: &'a BTreeSet<ActionKey>,
     /// The node's pods, once its view is complete.
     pub pods: Option<Pods<'a>>,
+    /// The volumes that are attached to the node, once all attachments are listed.
+    pub attachments: Option<&'a [Attachment]>,
+    /// What EC2 last said of the instance when it was asked.
+    pub told: Option<&'a Told>,
     /// UIDs of pods that were to leave, as far as this process has seen.
     pub seen: &'a BTreeSet<String>,
     /// Pods that had gone before this process saw the node.

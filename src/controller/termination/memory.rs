@@ -8,7 +8,7 @@ use kube::ResourceExt;
 use tokio::time::Instant;
 
 use crate::api::termination::{NodeTermination, NodeTerminationStatus};
-use crate::lifecycle::{ActionKey, HookTimeout, Lookup};
+use crate::lifecycle::{ActionKey, HookTimeout, Lookup, Told};
 
 /// What is remembered of one incident.
 #[derive(Clone, Default)]
@@ -42,6 +42,8 @@ pub(super) struct Memory {
     /// The node's resource version that our last patch of it went by. While the store still shows that one, the same
     /// patch would only be refused.
     pub patched_from: Option<String>,
+    /// What EC2 last said of the instance when it was asked.
+    pub told: Option<Told>,
     /// Passes that failed in a row.
     pub failures: u32,
 }
@@ -132,6 +134,13 @@ impl Memories {
             .iter()
             .filter(|(_, (_, memory))| waits(memory));
         waiting.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// EC2 has told of the incident's instance. One that was forgotten stays forgotten.
+    pub(super) fn tell(&self, name: &str, told: Told) {
+        if let Some((_, memory)) = self.lock().incidents.get_mut(name) {
+            memory.told = Some(told);
+        }
     }
 
     /// A pass went well. An incident that was forgotten in it stays forgotten.

@@ -13,10 +13,10 @@ use crate::api::termination::{
     EffectivePolicy, NodeIdentity, NodeTermination, NodeTerminationStatus, Phase,
 };
 use crate::cluster::views::Snapshot;
-use crate::drain::Node;
 use crate::drain::queue::Work;
+use crate::drain::{Attachment, Node};
 use crate::lifecycle::view::Pods;
-use crate::lifecycle::{ActionKey, HookTimeout, Lookup, Machine, View};
+use crate::lifecycle::{ActionKey, HookTimeout, Lookup, Machine, Told, View};
 
 /// A hook's time-out that could not be read is asked for again after this.
 const ASK_AGAIN: Duration = Duration::from_mins(1);
@@ -31,6 +31,8 @@ pub(super) struct Seen {
     lookups: BTreeMap<String, Lookup>,
     recorded: BTreeSet<ActionKey>,
     pods: Option<Snapshot>,
+    attachments: Option<Vec<Attachment>>,
+    told: Option<Told>,
     work: Vec<Work>,
     forced: u32,
     leaving: BTreeSet<String>,
@@ -43,7 +45,7 @@ pub(super) struct Seen {
 pub(super) fn observe(stored: &NodeTermination, context: &Context) -> Seen {
     let mut object = stored.clone();
     let node = context.nodes.get(&object.spec.node_name);
-    let (leaving, gone_before, hooks, lookups, recorded) =
+    let (leaving, gone_before, hooks, lookups, recorded, told) =
         context.memories.with(stored, |memory| {
             memory.since.get_or_insert_with(Instant::now);
             memory
@@ -74,6 +76,7 @@ pub(super) fn observe(stored: &NodeTermination, context: &Context) -> Seen {
                 hooks,
                 lookups.collect(),
                 written.map(ActionKey::from).collect(),
+                memory.told.clone(),
             )
         });
     // One made by hand is bound to the node that is found first: its pods are looked at under that UID from now on.
@@ -98,6 +101,10 @@ pub(super) fn observe(stored: &NodeTermination, context: &Context) -> Seen {
     let follows = follows(&object, &neighbours, context);
     let uid = object.node_uid().unwrap_or_default();
     let pods = context.views.snapshot(uid);
+    let volumes = object.status.as_ref().and_then(|s| s.volumes.as_ref());
+    let attachments = volumes
+        .filter(|v| v.ended_at.is_none())
+        .and_then(|_| context.attachments.of_node(&object.spec.node_name));
     let (work, forced) = context.evictor.work(uid);
     Seen {
         object,
@@ -107,6 +114,8 @@ pub(super) fn observe(stored: &NodeTermination, context: &Context) -> Seen {
         lookups,
         recorded,
         pods,
+        attachments,
+        told,
         work,
         forced,
         leaving,
@@ -176,6 +185,8 @@ impl Seen {
                 work: &self.work,
                 forced: self.forced,
             }),
+            attachments: self.attachments.as_deref(),
+            told: self.told.as_ref(),
             seen: &self.leaving,
             gone_before: self.gone_before,
             neighbours: &self.neighbours,
