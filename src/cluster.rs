@@ -1,6 +1,7 @@
 //! Effects on Kubernetes: each one request, bounded, timed out and idempotent; its answer is classified here, once.
 
 pub mod agents;
+pub mod attachments;
 pub mod client;
 pub mod denied;
 pub mod events;
@@ -18,6 +19,7 @@ pub mod watch;
 use std::time::Duration;
 
 pub use agents::{AgentWatch, Agents};
+pub use attachments::Attachments;
 pub use client::Clients;
 pub use gate::Gate;
 pub use nodes::Nodes;

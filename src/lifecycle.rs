@@ -10,6 +10,7 @@
 
 pub mod action;
 pub mod decide;
+pub mod down;
 pub mod effect;
 mod foresee;
 pub mod found;
@@ -26,6 +27,7 @@ mod tests;
 pub mod view;
 
 pub use decide::{Decision, decide};
+pub use down::Told;
 pub use effect::{Effect, Outcome};
 pub use found::Lookup;
 pub use key::ActionKey;

@@ -6,6 +6,7 @@ mod memory;
 mod observe;
 mod pace;
 mod report;
+mod states;
 mod triggers;
 mod turns;
 
@@ -25,9 +26,10 @@ use super::leading::Parts;
 use crate::api::termination::{EffectivePolicy, NodeTermination, Phase};
 use crate::aws::HookCache;
 use crate::clock;
-use crate::cluster::{self, Guarded, Views};
+use crate::cluster::{self, Attachments, Guarded, Views};
 use crate::lifecycle::{self, Outcome};
 use memory::Memories;
+use states::States;
 use turns::Turns;
 
 /// The loop turns at least this often.
@@ -53,6 +55,9 @@ pub struct Context {
     pub parts: Parts,
     /// The pods of draining nodes.
     pub views: Views,
+    /// What is attached to nodes whose volumes are waited for.
+    pub attachments: Attachments,
+    states: States,
     hooks: HookCache,
     memories: Memories,
     turns: Turns,
@@ -89,10 +94,12 @@ impl Error {
 impl Context {
     /// A context with nothing remembered.
     #[must_use]
-    pub fn new(parts: Parts, views: Views) -> Self {
+    pub fn new(parts: Parts, views: Views, attachments: Attachments) -> Self {
         Self {
             parts,
             views,
+            attachments,
+            states: States::default(),
             hooks: HookCache::default(),
             memories: Memories::default(),
             turns: Turns::default(),
@@ -102,6 +109,13 @@ impl Context {
 
 /// Runs the controller until `stop`; passes under way end first.
 pub async fn run(context: Arc<Context>, stop: CancellationToken) {
+    tokio::join!(
+        states::run(context.clone(), stop.clone()),
+        passes(context, stop)
+    );
+}
+
+async fn passes(context: Arc<Context>, stop: CancellationToken) {
     let pulse = context.health.pulse("termination controller", SILENCE_MAX);
     let triggers = triggers::stream(&context).take_until(stop.cancelled_owned());
     // As many passes as open incidents: a cordon must not wait for a pass that waits for its turn to write a status.

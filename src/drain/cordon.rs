@@ -3,12 +3,15 @@
 //! The record stands on the node itself, in one annotation: which incidents need the cordon, and what of it was
 //! ours to put on. Only that is undone, and only when the last of them has gone.
 
+pub mod out_of_service;
+
 use k8s_openapi::api::core::v1::Taint;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::node::Node;
 use crate::api::policy::Cordon;
+use out_of_service::Down;
 
 /// The annotation that holds the record.
 pub const ANNOTATION: &str = "nodetermination.dev/cordon";
@@ -37,6 +40,9 @@ pub struct CordonRecord {
     /// We set the label that takes the node out of load balancers.
     #[serde(default)]
     pub excluded: bool,
+    /// We put the out-of-service taint on, because EC2 said this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub out_of_service: Option<Down>,
 }
 
 /// A taint of ours, by what makes a taint one of a kind.
@@ -147,9 +153,12 @@ pub fn open(node: &Node, incident: &str, open: &[String]) -> Option<Value> {
     if record.unschedulable {
         spec.insert("unschedulable".to_owned(), Value::Null);
     }
-    if !record.taints.is_empty() {
-        let theirs = |t: &&Taint| !record.taints.iter().any(|ours| ours.is(t));
-        let rest: Vec<_> = node.taints.iter().filter(theirs).collect();
+    let ours = |t: &Taint| {
+        let out_of_service = record.out_of_service.is_some() && out_of_service::is(t);
+        out_of_service || record.taints.iter().any(|ours| ours.is(t))
+    };
+    if !record.taints.is_empty() || record.out_of_service.is_some() {
+        let rest: Vec<_> = node.taints.iter().filter(|t| !ours(t)).collect();
         spec.insert("taints".to_owned(), json!(rest));
     }
     let mut labels = Map::new();
@@ -182,7 +191,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::api::GROUP;
 
-    fn node() -> Node {
+    pub(crate) fn node() -> Node {
         let taint = Taint {
             key: "team".into(),
             effect: "NoSchedule".into(),
@@ -202,6 +211,7 @@ pub(crate) mod tests {
             unschedulable: false,
             taints: vec![taint],
             cordon: None,
+            volumes: crate::drain::volumes::NodeVolumes::default(),
         }
     }
 

@@ -157,6 +157,8 @@ pub(crate) mod tests {
             }),
             mirror: false,
             empty_dir: false,
+            claims: vec![],
+            own_claims: 0,
             tolerations: vec![],
             finalizers: vec![],
         }

@@ -1,7 +1,7 @@
 //! What is worth an Event: cordoned, blocked, done, failed.
 
 use super::foresee::WOULD_DRAIN;
-use super::say::{CORDON_LIFTED, CORDONED, DRAINED, UNDONE, waiting};
+use super::say::{CORDON_LIFTED, CORDONED, DRAINED, OUT_OF_SERVICE, UNDONE, waiting};
 use super::{found, risk};
 use crate::api::condition;
 use crate::api::termination::{NodeTermination, NodeTerminationStatus, Outcome, Phase, WaitReason};
@@ -23,7 +23,12 @@ impl News {
     pub fn is_about_the_node(&self) -> bool {
         matches!(
             self.reason,
-            "Cordoned" | "CordonLifted" | "Canceled" | "Returned"
+            "Cordoned"
+                | "CordonLifted"
+                | "Canceled"
+                | "Returned"
+                | "OutOfService"
+                | "BackInService"
         )
     }
 }
@@ -65,6 +70,7 @@ pub fn happenings(
             note: said.map(|c| c.message.clone()).unwrap_or_default(),
         });
     }
+    news.extend(service(before, now));
     let works = now.started_at.is_some();
     if works && before.blocked.is_empty() && !now.blocked.is_empty() {
         let note = condition::find(&now.conditions, DRAINED)
@@ -168,6 +174,21 @@ fn nothing_brings_back(
             "these have no controller, and nothing brings them back: {}",
             now.unmanaged.join(", ")
         ),
+    })
+}
+
+/// The out-of-service taint was put on, or taken off.
+fn service(before: &NodeTerminationStatus, now: &NodeTerminationStatus) -> Option<News> {
+    let is_out = |s: &NodeTerminationStatus| condition::holds(&s.conditions, OUT_OF_SERVICE);
+    let said = condition::find(&now.conditions, OUT_OF_SERVICE)?;
+    (is_out(before) != is_out(now)).then(|| News {
+        reason: if is_out(now) {
+            "OutOfService"
+        } else {
+            "BackInService"
+        },
+        warning: is_out(now),
+        note: said.message.clone(),
     })
 }
 

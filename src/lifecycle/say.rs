@@ -20,6 +20,8 @@ pub(super) const CORDONED: &str = "Cordoned";
 pub(super) const UNDONE: &str = "Undone";
 /// Every pod that was to leave has left.
 pub(super) const DRAINED: &str = "Drained";
+/// The node carries the out-of-service taint that we put on.
+pub(super) const OUT_OF_SERVICE: &str = "OutOfService";
 /// Nothing is owed to Auto Scaling.
 const LIFECYCLE_COMPLETED: &str = "LifecycleCompleted";
 /// Somebody opened a node that we had closed.
@@ -358,6 +360,9 @@ fn kstatus(status: &mut NodeTerminationStatus, generation: Option<i64>, now: Tim
     let message = match phase {
         Phase::Pending => "recorded; work has not started".to_owned(),
         Phase::Waiting => status.waiting.as_ref().map_or_else(String::new, waiting),
+        Phase::Draining if status.drained_at.is_some() => {
+            "the volumes of the pods that have gone are being detached".to_owned()
+        }
         Phase::Draining => "the node's pods are leaving".to_owned(),
         Phase::Releasing => "lifecycle actions are being completed".to_owned(),
         Phase::Released if status.reason == Some(SignalKind::Manual) => {

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::down::Told;
 use super::found::Lookup;
 use super::key::ActionKey;
 use crate::api::termination::{EffectivePolicy, NodeTermination};
 use crate::drain::arrivals::Arrivals;
 use crate::drain::queue::Work;
-use crate::drain::{Node, Pod};
+use crate::drain::{Attachment, Node, Pod};
 
 /// What one pass sees.
 pub struct View<'a> {
@@ -30,6 +31,10 @@ pub struct View<'a> {
     pub recorded: &'a BTreeSet<ActionKey>,
     /// The node's pods, once its view is complete.
     pub pods: Option<Pods<'a>>,
+    /// The volumes that are attached to the node, once all attachments are listed.
+    pub attachments: Option<&'a [Attachment]>,
+    /// What EC2 last said of the instance when it was asked.
+    pub told: Option<&'a Told>,
     /// UIDs of pods that were to leave, as far as this process has seen.
     pub seen: &'a BTreeSet<String>,
     /// Who came in spite of the cordon, as far as this process has seen.

@@ -55,16 +55,29 @@ async fn carry_out(
     );
     let ends = matches!(effect, Effect::CloseView | Effect::Withdraw);
     // Another open incident of this node still needs its pods' view and their place in the queue.
+    if effect == Effect::CloseView {
+        context.attachments.leave(&object.name_any());
+    }
     let free = ends && context.is_free(uid, &object.name_any());
     match effect {
         Effect::Cordon {
             patch,
             add_finalizer,
         } => cordon(object, &patch, add_finalizer, context).await?,
-        Effect::Open { patch } => patch_node(object, &patch, context).await?,
+        Effect::Open { patch } | Effect::OutOfService { patch } => {
+            patch_node(object, &patch, context).await?
+        }
         Effect::AddFinalizer => add_finalizer(object, context).await?,
         Effect::OpenView { deadline } => context.views.open(node, uid, deadline),
         Effect::CloseView if free => context.views.close(uid),
+        Effect::WatchVolumes => context.attachments.want(&object.name_any(), node),
+        Effect::AskState { access } => {
+            if let Some(instance_id) = object.instance_id() {
+                let account = hooks::account_of(&access);
+                let incident = object.name_any();
+                context.states.want(&incident, account, instance_id);
+            }
+        }
         Effect::Offer(plan) => offer(object, view, plan, context),
         Effect::Preview(plan) => {
             return Ok(Some(Outcome::Previewed(context.evictor.preview(&plan))));

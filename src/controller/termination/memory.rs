@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::api::termination::{NodeTermination, NodeTerminationStatus};
 use crate::drain::arrivals::Arrivals;
-use crate::lifecycle::{ActionKey, HookTimeout, Lookup};
+use crate::lifecycle::{ActionKey, HookTimeout, Lookup, Told};
 
 /// What is remembered of one incident.
 #[derive(Clone, Default)]
@@ -49,6 +49,8 @@ pub(super) struct Memory {
     pub refused_from: Option<String>,
     /// How often that happened.
     pub conflicts: u32,
+    /// What EC2 last said of the instance when it was asked.
+    pub told: Option<Told>,
     /// Passes that failed in a row.
     pub failures: u32,
 }
@@ -139,6 +141,13 @@ impl Memories {
             .iter()
             .filter(|(_, (_, memory))| waits(memory));
         waiting.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// EC2 has told of the incident's instance. One that was forgotten stays forgotten.
+    pub(super) fn tell(&self, name: &str, told: Told) {
+        if let Some((_, memory)) = self.lock().incidents.get_mut(name) {
+            memory.told = Some(told);
+        }
     }
 
     /// A pass went well. An incident that was forgotten in it stays forgotten.

@@ -15,11 +15,11 @@ use crate::api::termination::{
 };
 use crate::cluster::outage;
 use crate::cluster::views::Snapshot;
-use crate::drain::Node;
 use crate::drain::arrivals::Arrivals;
 use crate::drain::queue::Work;
+use crate::drain::{Attachment, Node};
 use crate::lifecycle::view::Pods;
-use crate::lifecycle::{ActionKey, HookTimeout, Lookup, Machine, View, action};
+use crate::lifecycle::{ActionKey, HookTimeout, Lookup, Machine, Told, View, action};
 
 /// A hook's time-out that could not be read is asked for again after this.
 const ASK_AGAIN: Duration = Duration::from_mins(1);
@@ -36,6 +36,8 @@ pub(super) struct Seen {
     outage: Option<(Timestamp, Timestamp)>,
     conflicts: u32,
     pods: Option<Snapshot>,
+    attachments: Option<Vec<Attachment>>,
+    told: Option<Told>,
     work: Vec<Work>,
     forced: u32,
     leaving: BTreeSet<String>,
@@ -49,7 +51,7 @@ pub(super) struct Seen {
 pub(super) fn observe(stored: &NodeTermination, context: &Context) -> Seen {
     let mut object = stored.clone();
     let node = context.nodes.get(&object.spec.node_name);
-    let (leaving, came, gone_before, hooks, lookups, recorded) =
+    let (leaving, came, gone_before, hooks, lookups, recorded, told) =
         context.memories.with(stored, |memory| {
             memory.since.get_or_insert_with(Instant::now);
             memory
@@ -81,6 +83,7 @@ pub(super) fn observe(stored: &NodeTermination, context: &Context) -> Seen {
                 hooks,
                 lookups.collect(),
                 written.map(ActionKey::from).collect(),
+                memory.told.clone(),
             )
         });
     // One made by hand is bound to the node that is found first: its pods are looked at under that UID from now on.
@@ -106,6 +109,10 @@ pub(super) fn observe(stored: &NodeTermination, context: &Context) -> Seen {
     let follows = follows(&object, &neighbours, context);
     let uid = object.node_uid().unwrap_or_default();
     let pods = context.views.snapshot(uid);
+    let volumes = object.status.as_ref().and_then(|s| s.volumes.as_ref());
+    let attachments = volumes
+        .filter(|v| v.ended_at.is_none())
+        .and_then(|_| context.attachments.of_node(&object.spec.node_name));
     let (work, forced) = context.evictor.work(uid);
     Seen {
         object,
@@ -117,6 +124,8 @@ pub(super) fn observe(stored: &NodeTermination, context: &Context) -> Seen {
         outage: outage::last(),
         conflicts: context.memories.with(stored, |m| m.conflicts),
         pods,
+        attachments,
+        told,
         work,
         forced,
         leaving,
@@ -203,6 +212,8 @@ impl Seen {
                 work: &self.work,
                 forced: self.forced,
             }),
+            attachments: self.attachments.as_deref(),
+            told: self.told.as_ref(),
             seen: &self.leaving,
             came: &self.came,
             may_hand_over: context.hand_over.is_possible(),

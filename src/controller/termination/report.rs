@@ -14,7 +14,7 @@ use super::Context;
 use super::memory::Memory;
 use super::observe::Seen;
 use crate::api::condition::{self, RECONCILING};
-use crate::api::termination::{NodeTermination, NodeTerminationStatus, Phase};
+use crate::api::termination::{NodeTermination, NodeTerminationStatus, Phase, VolumesStatus};
 use crate::clock;
 use crate::cluster::events::Happening;
 use crate::cluster::{self, status};
@@ -169,6 +169,7 @@ fn said(status: &NodeTerminationStatus) -> Value {
 fn substance(status: &NodeTerminationStatus) -> NodeTerminationStatus {
     let mut status = status.clone();
     status.pods = None;
+    status.volumes.iter_mut().for_each(VolumesStatus::uncount);
     status.conditions.iter_mut().for_each(|c| c.message.clear());
     status.blocked.iter_mut().for_each(|b| b.message.clear());
     status

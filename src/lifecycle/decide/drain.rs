@@ -34,6 +34,7 @@ impl Pass<'_> {
         }
         self.status().phase = Some(Phase::Draining);
         self.status().released_at = None;
+        self.note_volumes(policy);
         self.decision.effects.push(Effect::OpenView {
             deadline: window.deadline,
         });
@@ -56,7 +57,13 @@ impl Pass<'_> {
 
     /// What the node's pods are owed now.
     pub(super) fn plan(&self, policy: &EffectivePolicy, window: Window, pods: Pods<'_>) -> Plan {
-        let selection = Selection {
+        let selection = self.selection(policy);
+        plan::plan(pods.pods, &selection, window, self.view.now)
+    }
+
+    /// Who is to leave.
+    pub(super) fn selection<'p>(&'p self, policy: &'p EffectivePolicy) -> Selection<'p> {
+        Selection {
             drain: &policy.drain,
             cordon: &policy.cordon,
             skip: policy
@@ -67,8 +74,7 @@ impl Pass<'_> {
             cordoned_at: self.decision.status.cordoned_at.as_ref().map(|t| t.0),
             came: self.view.came,
             own_pod: self.view.own_pod,
-        };
-        plan::plan(pods.pods, &selection, window, self.view.now)
+        }
     }
 
     pub(super) fn move_pods(
@@ -89,6 +95,7 @@ impl Pass<'_> {
             if pods.quiet_for >= QUIET || left < QUIET || self.everybody_knows() {
                 let now = self.now();
                 self.status().drained_at = Some(now);
+                self.note_kept(policy, pods);
                 return self.end_drain(Outcome::Drained);
             }
             self.wake_at(later(

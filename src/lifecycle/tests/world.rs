@@ -14,17 +14,18 @@ use serde_json::json;
 use crate::api::Time;
 use crate::api::termination::{
     EffectivePolicy, LifecycleHook, NodeTermination, NodeTerminationSpec, NodeTerminationStatus,
-    Outcome as End, Phase, Signal, SignalKind,
+    Outcome as End, Phase, Signal, SignalKind, VolumesStatus,
 };
 use crate::drain::arrivals::Arrivals;
 use crate::drain::budget::BudgetObject;
 use crate::drain::pod::Owner;
 use crate::drain::select::tests::pod;
-use crate::drain::{Node, Pod, Queue};
+use crate::drain::volumes::{NodeVolumes, attachment_name};
+use crate::drain::{Attachment, Node, Pod, Queue};
 use crate::lifecycle::effect::LifecycleResult;
 use crate::lifecycle::view::Pods;
 use crate::lifecycle::{
-    ActionKey, Decision, Effect, HookTimeout, Lookup, Machine, Outcome, View, decide, settle,
+    ActionKey, Decision, Effect, HookTimeout, Lookup, Machine, Outcome, Told, View, decide, settle,
 };
 
 /// When the notice comes.
@@ -86,6 +87,9 @@ struct Memory {
     queue: Queue,
     /// Since when the node's pods are watched.
     view: Option<i64>,
+    /// Attachments are watched.
+    volumes: bool,
+    told: Option<Told>,
     wake: Option<Timestamp>,
 }
 
@@ -122,6 +126,11 @@ pub(super) struct World {
     /// Terminating pods do not go.
     pub stuck: bool,
     pub arrived: i64,
+    /// Volumes that are attached to the node, and how long after the pods they are detached.
+    pub attached: Vec<(Attachment, i64)>,
+    /// The state that EC2 tells when it is asked, and how often it was.
+    pub state: Option<Told>,
+    pub asked: u32,
     /// No list of the node's pods ever comes.
     pub unlisted: bool,
     /// Another incident of the node drains it.
@@ -177,6 +186,9 @@ impl World {
             expected: 4,
             stuck: false,
             arrived: 0,
+            attached: Vec::new(),
+            state: None,
+            asked: 0,
             unlisted: false,
             follows: false,
             own_pod: None,
@@ -214,6 +226,31 @@ impl World {
             ..Action::default()
         };
         self.unnamed.insert(hook.to_owned(), action);
+    }
+
+    /// Volumes are mounted by the node's pods; each is detached so long after the last of them.
+    pub(super) fn attach(&mut self, detached_after: &[i64]) {
+        let handles = (0..detached_after.len()).map(|n| format!("vol-{n}"));
+        let handles: Vec<String> = handles.collect();
+        let attachment = |handle: &String| Attachment {
+            name: attachment_name("ebs", handle, "n").into(),
+            node: "n".into(),
+            volume: Some(format!("pv-{handle}").into()),
+        };
+        let attached = handles.iter().map(attachment);
+        self.attached = attached.zip(detached_after.iter().copied()).collect();
+        if let Some(node) = &mut self.node {
+            node.volumes = NodeVolumes::mounted("ebs", &handles);
+        }
+    }
+
+    /// The node as it was before, with the volumes that it has now.
+    pub(super) fn bare(&self) -> Node {
+        let volumes = self.node.as_ref().map(|n| n.volumes.clone());
+        Node {
+            volumes: volumes.unwrap_or_default(),
+            ..node()
+        }
     }
 
     fn expect_actions(&mut self) {
@@ -315,6 +352,17 @@ impl World {
             .into_iter()
             .partition(|p| !self.stuck && p.deletion.is_some_and(|d| d.ends <= at(self.now)));
         self.pods = left;
+        if self.pods.is_empty() {
+            // The node's own word is gone before the detach is tried.
+            if let Some(node) = &mut self.node {
+                node.volumes = NodeVolumes::default();
+            }
+            let before = self.attached.len();
+            self.attached.iter_mut().for_each(|(_, after)| *after -= 1);
+            self.attached.retain(|(_, after)| *after > 0);
+            // Only who watches attachments hears of it.
+            self.dirty |= self.memory.volumes && self.attached.len() != before;
+        }
         for pod in gone {
             self.dirty = true;
             self.replacements.insert(pod.name);
@@ -412,6 +460,8 @@ impl World {
         let stored = self.object.status.iter().flat_map(|s| &s.lifecycle_actions);
         let recorded = stored.map(ActionKey::from).collect();
         let pods: Vec<_> = self.pods.iter().cloned().map(Arc::new).collect();
+        let attached: Option<Vec<Attachment>> =
+            Some(self.attached.iter().map(|(a, _)| a.clone()).collect());
         see(&View {
             now: at(self.now),
             object: &object,
@@ -426,6 +476,8 @@ impl World {
                 work: &work,
                 forced,
             }),
+            attachments: attached.as_deref().filter(|_| self.memory.volumes),
+            told: self.memory.told.as_ref(),
             seen: &self.memory.seen,
             came: &self.memory.came,
             may_hand_over: self.may_hand_over,
@@ -444,6 +496,7 @@ impl World {
         let substance = |s: &NodeTerminationStatus| {
             let mut s = s.clone();
             s.pods = None;
+            s.volumes.iter_mut().for_each(VolumesStatus::uncount);
             s.conditions.iter_mut().for_each(|c| c.message.clear());
             s
         };
@@ -481,6 +534,7 @@ pub(super) fn node() -> Node {
         unschedulable: false,
         taints: vec![],
         cordon: None,
+        volumes: NodeVolumes::default(),
     }
 }
 

@@ -33,7 +33,20 @@ impl World {
                 self.dirty |= self.memory.view.is_none();
                 self.memory.view.get_or_insert(self.now);
             }
-            Effect::CloseView => self.memory.view = None,
+            Effect::CloseView => {
+                self.memory.view = None;
+                self.memory.volumes = false;
+            }
+            Effect::WatchVolumes => {
+                self.dirty |= !self.memory.volumes;
+                self.memory.volumes = true;
+            }
+            Effect::OutOfService { patch } => self.patch(patch),
+            Effect::AskState { .. } => {
+                self.asked += 1;
+                self.dirty |= self.memory.told != self.state;
+                self.memory.told.clone_from(&self.state);
+            }
             Effect::Offer(plan) => {
                 self.memory.seen.extend(plan.remaining.iter().cloned());
                 self.memory.came.clone_from(&plan.came);
