@@ -19,6 +19,6 @@ crds:
 demo *args:
     cargo run --example demo -- {{args}}
 
-# The measured promises.
+# The measured promises, in one table.
 bench *args:
-    cargo bench {{args}}
+    cargo bench --bench promises -- {{args}}

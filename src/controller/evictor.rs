@@ -129,7 +129,7 @@ impl Evictor {
         let mut calls: JoinSet<(Order, Answer)> = JoinSet::new();
         while !stop.is_cancelled() {
             pulse.beat();
-            self.fill(&mut calls, slots);
+            self.fill(&mut calls, &slots);
             let pause = self.pause(calls.len() >= slots.limit());
             tokio::select! {
                 () = stop.cancelled() => {}
@@ -154,7 +154,7 @@ impl Evictor {
         }
     }
 
-    fn fill(&self, calls: &mut JoinSet<(Order, Answer)>, slots: Slots) {
+    fn fill(&self, calls: &mut JoinSet<(Order, Answer)>, slots: &Slots) {
         let limit = if self.gate.is_calm() {
             slots.limit()
         } else {
@@ -179,7 +179,8 @@ impl Evictor {
         self.metrics.evicted(order.verb, &answer);
         match &answer {
             Answer::Overloaded { .. } => slots.overloaded(),
-            Answer::Unanswered { .. } | Answer::ServerError { .. } => {}
+            Answer::ServerError { .. } => slots.failed(&order.pod.uid),
+            Answer::Unanswered { .. } => {}
             _ => slots.served(),
         }
         self.queue().answered(&order, &answer, clock::now());

@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::found::Lookup;
 use super::key::ActionKey;
 use crate::api::termination::{EffectivePolicy, NodeTermination};
+use crate::drain::arrivals::Arrivals;
 use crate::drain::queue::Work;
 use crate::drain::{Node, Pod};
 
@@ -30,6 +31,8 @@ pub struct View<'a> {
     pub pods: Option<Pods<'a>>,
     /// UIDs of pods that were to leave, as far as this process has seen.
     pub seen: &'a BTreeSet<String>,
+    /// Who came in spite of the cordon, as far as this process has seen.
+    pub came: &'a Arrivals,
     /// Pods that had gone before this process saw the node.
     pub gone_before: u32,
     /// When the API server last gave no answer for a while: from when until when.
@@ -42,6 +45,8 @@ pub struct View<'a> {
     pub follows: bool,
     /// Whether the policy's limit lets this incident start now. It is asked only when that matters.
     pub turn: &'a (dyn Fn(&EffectivePolicy) -> bool + Sync),
+    /// Whether leadership may go to another replica before the operator's own pod does.
+    pub may_hand_over: bool,
     /// The operator's own pod, as namespace/name.
     pub own_pod: Option<&'a str>,
 }

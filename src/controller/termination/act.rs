@@ -7,7 +7,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::report::CALL_AGAIN;
-use super::{Context, find};
+use super::{Context, find, report};
 use crate::api::termination::NodeTermination;
 use crate::aws::{LifecycleResult as Verdict, Reason};
 use crate::cluster::{self, nodes, status};
@@ -68,6 +68,10 @@ async fn carry_out(
         Effect::Offer(plan) => offer(object, view, plan, context),
         Effect::Preview(plan) => {
             return Ok(Some(Outcome::Previewed(context.evictor.preview(&plan))));
+        }
+        Effect::HandOver => {
+            report::publish(object, lifecycle::hands_over(), context);
+            context.hand_over.ask();
         }
         Effect::Withdraw if free => context.evictor.withdraw(uid),
         Effect::CloseView | Effect::Withdraw => {}
@@ -161,6 +165,7 @@ fn offer(object: &NodeTermination, view: &View<'_>, plan: Plan, context: &Contex
             memory.gone_before = Some(lifecycle::gone_before(view, &plan));
         }
         memory.seen.extend(new);
+        memory.came.clone_from(&plan.came);
     });
     context.evictor.offer(
         &object.spec.node_name,

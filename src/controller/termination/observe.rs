@@ -16,6 +16,7 @@ use crate::api::termination::{
 use crate::cluster::outage;
 use crate::cluster::views::Snapshot;
 use crate::drain::Node;
+use crate::drain::arrivals::Arrivals;
 use crate::drain::queue::Work;
 use crate::lifecycle::view::Pods;
 use crate::lifecycle::{ActionKey, HookTimeout, Lookup, Machine, View, action};
@@ -38,6 +39,7 @@ pub(super) struct Seen {
     work: Vec<Work>,
     forced: u32,
     leaving: BTreeSet<String>,
+    came: Arrivals,
     gone_before: u32,
     neighbours: Vec<String>,
     follows: bool,
@@ -47,7 +49,7 @@ pub(super) struct Seen {
 pub(super) fn observe(stored: &NodeTermination, context: &Context) -> Seen {
     let mut object = stored.clone();
     let node = context.nodes.get(&object.spec.node_name);
-    let (leaving, gone_before, hooks, lookups, recorded) =
+    let (leaving, came, gone_before, hooks, lookups, recorded) =
         context.memories.with(stored, |memory| {
             memory.since.get_or_insert_with(Instant::now);
             memory
@@ -74,6 +76,7 @@ pub(super) fn observe(stored: &NodeTermination, context: &Context) -> Seen {
             let written = memory.written.iter().flat_map(|s| &s.lifecycle_actions);
             (
                 memory.seen.clone(),
+                memory.came.clone(),
                 *memory.gone_before.get_or_insert(gone),
                 hooks,
                 lookups.collect(),
@@ -117,6 +120,7 @@ pub(super) fn observe(stored: &NodeTermination, context: &Context) -> Seen {
         work,
         forced,
         leaving,
+        came,
         gone_before,
         neighbours,
         follows,
@@ -200,6 +204,8 @@ impl Seen {
                 forced: self.forced,
             }),
             seen: &self.leaving,
+            came: &self.came,
+            may_hand_over: context.hand_over.is_possible(),
             gone_before: self.gone_before,
             outage: self.outage,
             conflicts: self.conflicts,

@@ -200,7 +200,7 @@ fn tell(
 }
 
 /// Publishes it on the record, or on the node, where people look first; each names the other.
-fn publish(object: &NodeTermination, news: News, context: &Context) {
+pub(super) fn publish(object: &NodeTermination, news: News, context: &Context) {
     let record = object.object_ref(&());
     let node = ObjectReference {
         api_version: Some("v1".to_owned()),

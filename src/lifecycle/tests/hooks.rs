@@ -11,7 +11,7 @@ use crate::api::termination::{
 use crate::lifecycle::effect::LifecycleResult;
 use crate::lifecycle::{Effect, HookTimeout};
 
-fn beating(interval_seconds: u32, until_seconds: u32) -> EffectivePolicy {
+pub(super) fn beating(interval_seconds: u32, until_seconds: u32) -> EffectivePolicy {
     let mut policy = EffectivePolicy::default();
     policy.lifecycle.heartbeat = Some(Heartbeat {
         interval_seconds,
@@ -32,7 +32,7 @@ fn known(seconds: i64) -> HookTimeout {
 }
 
 /// A drain that never ends: a budget without room, which the policy respects.
-fn blocked(mut policy: EffectivePolicy, on_drain_failure: OnDrainFailure) -> World {
+pub(super) fn blocked(mut policy: EffectivePolicy, on_drain_failure: OnDrainFailure) -> World {
     policy.drain.disruption_budgets = DisruptionBudgets::Respect;
     policy.lifecycle.on_drain_failure = on_drain_failure;
     let mut world = World::new(vec![hook(1)], policy);

@@ -13,6 +13,7 @@ pub mod control_plane;
 pub mod imds;
 pub mod operator;
 pub mod process;
+pub mod proxy;
 pub mod skew;
 mod stand_in;
 
