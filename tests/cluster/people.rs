@@ -156,8 +156,9 @@ async fn a_node_that_somebody_writes_to_all_the_time_is_cordoned() {
     let node = corner.nodes[0].clone();
     let (client, name) = (corner.client.clone(), node.name.clone());
     let busy = tokio::spawn(async move {
-        for turn in 0_u32.. {
-            let note = json!({"metadata": {"annotations": {"turn": turn.to_string()}}});
+        loop {
+            let turn = Timestamp::now().to_string();
+            let note = json!({"metadata": {"annotations": {"turn": turn}}});
             patch::<Node>(&client, &name, note).await;
         }
     });
