@@ -38,12 +38,10 @@ const TURN: Duration = Duration::from_secs(5);
 const SILENCE_MAX: Duration = Duration::from_mins(1);
 /// After a conflict the watch brings the newer object at once.
 const CONFLICT_PAUSE: Duration = Duration::from_millis(50);
-/// After so many conflicts over a node it is left alone a little longer each time: others are busy writing to it.
+/// After so many conflicts over a node others are busy writing to it,
 const CONFLICTS_AT_ONCE: u32 = 5;
-/// By this,
+/// and it is tried this often.
 const CONFLICT_STEP: Duration = Duration::from_millis(100);
-/// up to this.
-const CONFLICT_LAST: Duration = Duration::from_secs(1);
 /// A failed call of a pass is tried again after this, doubled each time,
 const BACK_OFF_FIRST: Duration = Duration::from_millis(500);
 /// up to this.
@@ -221,8 +219,8 @@ fn back_off(object: Arc<Guarded<NodeTermination>>, error: &Error, context: Arc<C
         && error.is_conflict()
     {
         let conflicts = context.memories.with(object, |m| m.conflicts);
-        let more = CONFLICT_STEP * conflicts.saturating_sub(CONFLICTS_AT_ONCE);
-        return Action::requeue((CONFLICT_PAUSE + more).min(CONFLICT_LAST));
+        let soon = conflicts <= CONFLICTS_AT_ONCE;
+        return Action::requeue(if soon { CONFLICT_PAUSE } else { CONFLICT_STEP });
     }
     let failures = context.memories.with(object, |m| {
         m.failures = m.failures.saturating_add(1);

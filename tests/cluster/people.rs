@@ -8,6 +8,7 @@ use node_termination_operator::api::policy::TerminationPolicy;
 use node_termination_operator::api::termination::{NodeTermination, Outcome, Phase};
 use serde_json::{Value, json};
 use testbed::cluster::{PodOptions, TestNode, await_object, delete_node};
+use tokio::task::JoinSet;
 
 use crate::budgets::{await_blocked, keep, keep_only};
 use crate::scene::{
@@ -155,15 +156,20 @@ async fn a_node_that_somebody_writes_to_all_the_time_is_cordoned() {
     let corner = Corner::new("busy", 1, json!({})).await;
     let node = corner.nodes[0].clone();
     let (client, name) = (corner.client.clone(), node.name.clone());
-    let busy = tokio::spawn(async move {
-        for turn in 0_u32.. {
-            let note = json!({"metadata": {"annotations": {"turn": turn.to_string()}}});
-            patch::<Node>(&client, &name, note).await;
-        }
-    });
+    let mut busy = JoinSet::new();
+    for _ in 0..3 {
+        let (client, name) = (client.clone(), name.clone());
+        busy.spawn(async move {
+            loop {
+                let turn = Timestamp::now().to_string();
+                let note = json!({"metadata": {"annotations": {"turn": turn}}});
+                patch::<Node>(&client, &name, note).await;
+            }
+        });
+    }
     corner.interrupt(&node);
     corner.await_node(&node, is_cordoned).await;
-    busy.abort();
+    busy.abort_all();
     corner.await_phase(&node.instance_id, Phase::Released).await;
     let patches = corner.requests(|e| e.resource == "nodes" && e.name == node.name);
     let refused = patches.iter().filter(|e| e.status_code == 409).count();
