@@ -93,7 +93,9 @@ impl Aws {
 
     /// Lets an instance go to this state, as EC2 writes it; no event tells of it.
     pub fn move_instance(&self, instance_id: &str, state: &str) {
-        self.instance(instance_id, |instance| instance.state = state.to_owned());
+        self.instance(instance_id, |instance| {
+            state.clone_into(&mut instance.state);
+        });
     }
 
     fn instance(&self, instance_id: &str, change: impl FnOnce(&mut Instance)) {
