@@ -23,7 +23,7 @@
 //! | rebalance-recommendation-sqs-test | `queue::rebalance_recommendation_sqs_cordons_…` |
 //! | rebalance-recommendation-sqs-node-not-found-test | `queue::rebalance_recommendation_sqs_node_not_found_…` |
 //! | scheduled-change-event-sqs-test | `queue::scheduled_change_event_sqs_…` |
-//! | spot-interruption-test | `metadata::spot_interruption_cordons_…`; its out-of-service taint comes with that taint |
+//! | spot-interruption-test | `metadata::spot_interruption_cordons_…`; the out-of-service taint: `out_of_service::it_comes_after_terminated_…`, and not after the drain |
 //! | spot-interruption-dry-run-test | `metadata::spot_interruption_dry_run_…` |
 //! | spot-interruption-sqs-test | `drain::a_spot_notice_is_recorded_…` |
 //! | spot-interruption-test-events-on | `metadata::spot_interruption_events_on_…` |
@@ -42,6 +42,7 @@
 //! | each reading of a target lifecycle state was a drain | the agent's tests: `a_notice_is_one_signal_and_one_request_however_often_it_is_read` |
 //! | another cluster's instances were completed or deleted | `shared::a_foreign_instance_in_a_shared_queue_…` |
 //! | one interruption was several drains | `regressions::one_spot_interruption_…` |
+//! | the out-of-service taint came while the machine ran, and stayed | `out_of_service::it_comes_after_terminated_…`, `out_of_service::a_stopped_machine_…` |
 //! | what a topic fans out was not read | `regressions::what_comes_through_a_topic_is_heard` |
 
 mod agent;

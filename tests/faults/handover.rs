@@ -47,6 +47,9 @@ async fn a_leader_that_is_asked_to_end_hands_over_at_once_and_the_drain_goes_on(
     assert_eq!(drained.outcome, Some(Outcome::Drained));
     assert_eq!(drained.pods.unwrap().summary, "4/4");
     stage.await_empty_queue().await;
+    let asked = stage.control_plane.audit_log().unwrap().entries().unwrap();
+    let volumes = asked.iter().filter(|e| e.resource == "volumeattachments");
+    assert_eq!(volumes.count(), 0, "no node has a volume");
 }
 
 #[tokio::test]

@@ -65,7 +65,7 @@ async fn carry_out(
             add_finalizer,
         } => cordon(object, &patch, add_finalizer, context).await?,
         Effect::Open { patch } | Effect::OutOfService { patch } => {
-            patch_node(object, &patch, context).await?
+            patch_node(object, &patch, context).await?;
         }
         Effect::AddFinalizer => add_finalizer(object, context).await?,
         Effect::OpenView { deadline } => context.views.open(node, uid, deadline),

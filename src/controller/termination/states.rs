@@ -90,7 +90,7 @@ pub(super) async fn run(context: Arc<Context>, stop: CancellationToken) {
                 context.states.more.notified().await;
             }
             for (account, incidents) in context.states.take(&patience) {
-                ask(&context, &mut patience, account, incidents).await;
+                Box::pin(ask(&context, &mut patience, account, incidents)).await;
             }
             tokio::time::sleep(PAUSE).await;
         }

@@ -6,7 +6,7 @@ use super::Pass;
 use crate::api::bounded;
 use crate::api::condition::{self, Statement};
 use crate::api::termination::{EffectivePolicy, Outcome, Phase, VOLUMES_NAMED_MAX, VolumesStatus};
-use crate::drain::volumes::{awaited, kept};
+use crate::drain::volumes::{NodeVolumes, awaited, kept};
 use crate::drain::{Attachment, Node};
 
 /// No volume of a pod that has left is attached to the node.
@@ -122,8 +122,8 @@ impl Pass<'_> {
             return;
         }
         let volumes = self.view.machine.node().map(|n| &n.volumes);
-        let left = volumes.map_or(0, |v| v.count());
-        let names = names(volumes.into_iter().flat_map(|v| v.handles()));
+        let left = volumes.map_or(0, NodeVolumes::count);
+        let names = names(volumes.into_iter().flat_map(NodeVolumes::handles));
         self.end_volumes(left, names);
         let message = format!("volumes are not waited for any more ({})", outcome.as_str());
         self.tell_of_volumes(false, outcome.as_str(), message);

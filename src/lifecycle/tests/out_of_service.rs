@@ -37,8 +37,8 @@ fn tainted(world: &World) -> bool {
     world.node.as_ref().is_some_and(is_on)
 }
 
-fn told(state: &str) -> Option<Told> {
-    Some(Told::State(Some(state.to_owned())))
+fn told(state: &str) -> Told {
+    Told::State(Some(state.to_owned()))
 }
 
 fn is_released(world: &World) -> bool {
@@ -92,10 +92,10 @@ fn it_does_not_come_unasked_nor_where_nothing_is_left() {
 #[test]
 fn where_nothing_is_heard_ec2_is_asked_once_the_work_is_done_and_believed() {
     for (state, comes) in [
-        (told("running"), false),
-        (told("shutting-down"), false),
-        (told("terminated"), true),
-        (told("stopped"), true),
+        (Some(told("running")), false),
+        (Some(told("shutting-down")), false),
+        (Some(told("terminated")), true),
+        (Some(told("stopped")), true),
         (Some(Told::State(None)), false),
         (Some(Told::Failed("AccessDenied", "no".into())), false),
     ] {
@@ -186,7 +186,7 @@ proptest! {
         world.run_for(after);
         prop_assert!(!tainted(&world));
         if asked {
-            world.state = told("terminated");
+            world.state = Some(told("terminated"));
             set_ready(&mut world, false);
         } else {
             world.hear(went_to("terminated", after, 1));

@@ -25,7 +25,7 @@ impl World {
                     self.object.finalizers_mut().push(FINALIZER.into());
                 }
             }
-            Effect::Open { patch } => self.patch(patch),
+            Effect::Open { patch } | Effect::OutOfService { patch } => self.patch(patch),
             Effect::AddFinalizer => self.object.finalizers_mut().push(FINALIZER.into()),
             Effect::RemoveFinalizer => self.object.finalizers_mut().retain(|f| f != FINALIZER),
             Effect::OpenView { .. } if self.unlisted => {}
@@ -41,7 +41,6 @@ impl World {
                 self.dirty |= !self.memory.volumes;
                 self.memory.volumes = true;
             }
-            Effect::OutOfService { patch } => self.patch(patch),
             Effect::AskState { .. } => {
                 self.asked += 1;
                 self.dirty |= self.memory.told != self.state;

@@ -31,20 +31,36 @@ pub(super) struct Ec2 {
 }
 
 /// What EC2 knows of an instance.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Instance {
     tag_keys: BTreeSet<String>,
     reservation: Option<String>,
-    terminated: bool,
+    /// As EC2 writes it.
+    state: String,
+}
+
+impl Default for Instance {
+    fn default() -> Self {
+        Self {
+            tag_keys: BTreeSet::new(),
+            reservation: None,
+            state: "running".to_owned(),
+        }
+    }
 }
 
 impl Instance {
     fn state(&self) -> Value {
-        if self.terminated {
-            json!({ "code": 48, "name": "terminated" })
-        } else {
-            json!({ "code": 16, "name": "running" })
-        }
+        let states = [
+            ("pending", 0),
+            ("running", 16),
+            ("shutting-down", 32),
+            ("terminated", 48),
+            ("stopping", 64),
+            ("stopped", 80),
+        ];
+        let code = states.iter().find(|(name, _)| *name == self.state);
+        json!({ "code": code.map(|(_, code)| code), "name": self.state })
     }
 }
 
@@ -72,7 +88,14 @@ impl Aws {
 
     /// Terminates an instance; EC2 goes on to tell of it.
     pub fn end_instance(&self, instance_id: &str) {
-        self.instance(instance_id, |instance| instance.terminated = true);
+        self.move_instance(instance_id, "terminated");
+    }
+
+    /// Lets an instance go to this state, as EC2 writes it; no event tells of it.
+    pub fn move_instance(&self, instance_id: &str, state: &str) {
+        self.instance(instance_id, |instance| {
+            state.clone_into(&mut instance.state);
+        });
     }
 
     fn instance(&self, instance_id: &str, change: impl FnOnce(&mut Instance)) {
