@@ -19,9 +19,9 @@ crds:
 demo *args:
     cargo run --example demo -- {{args}}
 
-# The measured promises.
+# The measured promises, in one table.
 bench *args:
-    cargo bench {{args}}
+    cargo bench --bench promises -- {{args}}
 
 # Random faults, from a random seed on: CHAOS_SEED names the first one, as a failed run prints it.
 chaos runs="30" nodes="100" seconds="30":

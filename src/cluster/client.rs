@@ -2,8 +2,9 @@
 
 use kube::client::ClientBuilder;
 use kube::{Client, Config};
-use tower::util::MapResponseLayer;
+use tower::util::MapResultLayer;
 
+use super::outage;
 use crate::clock::{self, Server};
 
 /// The clients of the three sorts of traffic.
@@ -30,7 +31,7 @@ impl Clients {
         config.default_retry = false;
         let client = || {
             ClientBuilder::try_from(config.clone())
-                .map(|builder| builder.with_layer(&MapResponseLayer::new(heard)).build())
+                .map(|builder| builder.with_layer(&MapResultLayer::new(heard)).build())
         };
         Ok(Self {
             control: client()?,
@@ -40,9 +41,13 @@ impl Clients {
     }
 }
 
-/// Every answer tells what time it is.
-fn heard<B>(answer: http::Response<B>) -> http::Response<B> {
-    let date = answer.headers().get(http::header::DATE);
-    clock::heard(Server::Api, date.and_then(|d| d.to_str().ok()));
-    answer
+/// Every answer tells what time it is, and that the API server is there.
+fn heard<B, E>(result: Result<http::Response<B>, E>) -> Result<http::Response<B>, E> {
+    let well = |answer: &http::Response<B>| !answer.status().is_server_error();
+    outage::ended(result.as_ref().is_ok_and(well));
+    if let Ok(answer) = &result {
+        let date = answer.headers().get(http::header::DATE);
+        clock::heard(Server::Api, date.and_then(|d| d.to_str().ok()));
+    }
+    result
 }

@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::metrics::Metrics;
+use crate::api::termination::BlockReason;
 use crate::clock;
 use crate::cluster::watch::BudgetEvent;
 use crate::cluster::{Gate, pods};
@@ -83,17 +84,16 @@ impl Evictor {
 
     /// Hands a node's pods over, in place of those handed over before.
     pub fn offer(&self, node: &str, uid: &str, candidates: Vec<Candidate>) {
-        self.names
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(uid.to_owned(), node.into());
-        let changed = {
+        self.name(node, uid);
+        let (new, changed) = {
             let mut queue = self.queue();
-            let before = blocked(&queue.work(uid));
-            queue.offer(uid, candidates, clock::now());
-            before != blocked(&queue.work(uid))
+            let before = reasons(queue.work(uid));
+            let new = queue.offer(uid, candidates, clock::now());
+            (new, before != reasons(queue.work(uid)))
         };
-        self.news.notify_one();
+        if new {
+            self.news.notify_one();
+        }
         if changed {
             self.tell(uid);
         }
@@ -108,7 +108,7 @@ impl Evictor {
             .remove(uid);
     }
 
-    /// What is known of a node's pods, and how many were deleted past a refusal.
+    /// Which of a node's pods are blocked, and how many were deleted past a refusal.
     #[must_use]
     pub fn work(&self, uid: &str) -> (Vec<Work>, u32) {
         let queue = self.queue();
@@ -129,7 +129,7 @@ impl Evictor {
         let mut calls: JoinSet<(Order, Answer)> = JoinSet::new();
         while !stop.is_cancelled() {
             pulse.beat();
-            self.fill(&mut calls, slots);
+            self.fill(&mut calls, &slots);
             let pause = self.pause(calls.len() >= slots.limit());
             tokio::select! {
                 () = stop.cancelled() => {}
@@ -154,7 +154,7 @@ impl Evictor {
         }
     }
 
-    fn fill(&self, calls: &mut JoinSet<(Order, Answer)>, slots: Slots) {
+    fn fill(&self, calls: &mut JoinSet<(Order, Answer)>, slots: &Slots) {
         let limit = if self.gate.is_calm() {
             slots.limit()
         } else {
@@ -179,7 +179,8 @@ impl Evictor {
         self.metrics.evicted(order.verb, &answer);
         match &answer {
             Answer::Overloaded { .. } => slots.overloaded(),
-            Answer::Unanswered { .. } | Answer::ServerError { .. } => {}
+            Answer::ServerError { .. } => slots.failed(&order.pod.uid),
+            Answer::Unanswered { .. } => {}
             _ => slots.served(),
         }
         self.queue().answered(&order, &answer, clock::now());
@@ -208,6 +209,13 @@ impl Evictor {
         })
     }
 
+    fn name(&self, node: &str, uid: &str) {
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        if names.get(uid).is_none_or(|known| **known != *node) {
+            names.insert(uid.to_owned(), node.into());
+        }
+    }
+
     fn tell(&self, uid: &str) {
         let name = self
             .names
@@ -226,8 +234,8 @@ impl Evictor {
     }
 }
 
-fn blocked(work: &[Work]) -> Vec<(String, &'static str)> {
-    work.iter()
-        .filter_map(|w| w.block.as_ref().map(|b| (w.uid.clone(), b.reason.as_str())))
-        .collect()
+/// Who is blocked, by what sort of reason.
+fn reasons(work: Vec<Work>) -> Vec<(String, Option<BlockReason>)> {
+    let reason = |w: Work| (w.uid, w.block.map(|b| b.reason));
+    work.into_iter().map(reason).collect()
 }

@@ -2,8 +2,13 @@
 
 mod crash;
 mod found;
+mod heartbeats;
 mod hooks;
 mod observed;
+mod out_of_service;
 mod phases;
+mod pods;
+mod risk;
+mod volumes;
 mod waiting;
 mod world;

@@ -8,5 +8,8 @@ mod clock;
 mod handover;
 mod killed;
 mod launch;
+mod overload;
+mod rights;
 mod stage;
 mod start;
+mod vanished;

@@ -162,6 +162,19 @@ impl Stage {
 
     /// Lets an Auto Scaling group terminate the node, with a hook that waits for an hour. The notice is so old.
     pub fn scale_in(&self, node: &TestNode, age: SignedDuration) -> (LifecycleAction, Timestamp) {
+        let (action, noticed) = self.begin_scale_in(node, age);
+        self.queue
+            .send(events::terminate_lifecycle(&action, noticed))
+            .unwrap();
+        (action, noticed)
+    }
+
+    /// The same, and nobody is told.
+    pub fn begin_scale_in(
+        &self,
+        node: &TestNode,
+        age: SignedDuration,
+    ) -> (LifecycleAction, Timestamp) {
         let (group, hook) = ("workers", "drain");
         let an_hour = Duration::from_hours(1);
         self.aws
@@ -174,11 +187,7 @@ impl Stage {
         // An event's time has whole seconds.
         let noticed = (Timestamp::now() - age).as_second();
         let noticed = Timestamp::from_second(noticed).unwrap();
-        let action = actions[0].clone();
-        self.queue
-            .send(events::terminate_lifecycle(&action, noticed))
-            .unwrap();
-        (action, noticed)
+        (actions[0].clone(), noticed)
     }
 
     /// Pods on the node.

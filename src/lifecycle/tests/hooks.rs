@@ -12,7 +12,7 @@ use crate::api::termination::{
 use crate::lifecycle::effect::LifecycleResult;
 use crate::lifecycle::{Effect, HookTimeout};
 
-fn beating(interval_seconds: u32, until_seconds: u32) -> EffectivePolicy {
+pub(super) fn beating(interval_seconds: u32, until_seconds: u32) -> EffectivePolicy {
     let mut policy = EffectivePolicy::default();
     policy.lifecycle.heartbeat = Some(Heartbeat {
         interval_seconds,
@@ -33,7 +33,7 @@ fn known(seconds: i64) -> HookTimeout {
 }
 
 /// A drain that never ends: a budget without room, which the policy respects.
-fn blocked(mut policy: EffectivePolicy, on_drain_failure: OnDrainFailure) -> World {
+pub(super) fn blocked(mut policy: EffectivePolicy, on_drain_failure: OnDrainFailure) -> World {
     policy.drain.disruption_budgets = DisruptionBudgets::Respect;
     policy.lifecycle.on_drain_failure = on_drain_failure;
     let mut world = World::new(vec![hook(1)], policy);
@@ -325,7 +325,48 @@ fn a_machine_that_goes_in_the_middle_of_its_drain_has_its_hooks_completed() {
     world.run_for(20);
     assert_eq!(world.phase(), Some(Phase::Draining));
     world.node = None;
+    world.pods.clear();
     world.dirty = true;
+    world.run_for(10);
+    assert_eq!(
+        (world.phase(), world.end()),
+        (Some(Phase::Completed), Some(Outcome::NodeGone))
+    );
+    assert_eq!(completed(&world), [LifecycleResult::Continue]);
+}
+
+#[test]
+fn a_node_that_somebody_deletes_is_drained_on_while_its_pods_are_there() {
+    let mut world = blocked(EffectivePolicy::default(), OnDrainFailure::Continue);
+    world.run_for(20);
+    world.node = None;
+    world.dirty = true;
+    world.run_for(10);
+    assert_eq!(world.phase(), Some(Phase::Draining));
+    assert_eq!(completed(&world), []);
+    world.pods.clear();
+    world.dirty = true;
+    world.run_for(10);
+    assert_eq!(world.end(), Some(Outcome::NodeGone));
+    assert_eq!(completed(&world), [LifecycleResult::Continue]);
+}
+
+#[test]
+fn a_new_machine_under_the_name_of_a_node_that_drains_ends_the_drain_at_once() {
+    let mut world = blocked(EffectivePolicy::default(), OnDrainFailure::Continue);
+    world.run_for(20);
+    world.node.as_mut().unwrap().uid = "another".into();
+    world.dirty = true;
+    world.run_for(10);
+    assert_eq!(world.end(), Some(Outcome::NodeGone));
+    assert_eq!(completed(&world), [LifecycleResult::Continue]);
+}
+
+#[test]
+fn a_machine_that_went_before_it_was_looked_at_has_its_hooks_completed() {
+    let mut world = blocked(EffectivePolicy::default(), OnDrainFailure::Continue);
+    world.node = None;
+    world.pods.clear();
     world.run_for(10);
     assert_eq!(
         (world.phase(), world.end()),
