@@ -94,7 +94,7 @@ pub async fn play(plan: &Plan) -> (History, PathBuf) {
     let calm = Timestamp::now();
     settle::settle(&world).await;
     let processes = fleet.stop().await;
-    gather::gather(world, calm, processes)
+    gather::gather(&world, calm, processes)
 }
 
 impl World {

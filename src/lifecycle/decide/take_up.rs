@@ -117,19 +117,14 @@ impl Pass<'_> {
             }
             let actions = &self.decision.status.lifecycle_actions;
             let (found, guessed) = found::deadline(self.view, actions, s, policy);
-            Some(said.filter(|_| guessed).unwrap_or(found))
-        };
-        // A guess must not end a drain that another signal leaves time for: the hook will have been read in a moment.
-        let margin = SignedDuration::from_secs(i64::from(policy.drain.deadline_margin_seconds));
-        let presses = later(self.view.now, margin);
-        let over_by_guess = |s: &Signal| {
-            found::is_unread(self.view, s) && deadline(s).is_some_and(|at| at <= presses)
+            // However late its notice came: by a guess no drain is over before it has begun.
+            let begun = started.map_or(found, |at| later(at, timeout).max(found));
+            let guess = said.filter(|at| *at != found).unwrap_or(begun);
+            Some(if guessed { guess } else { found })
         };
         // The end of an action that is left alone is a guess: nobody reads its hook.
-        let told = |s: &Signal| {
-            let ours = action::of_signal(policy, s) >= Action::Cordon;
-            s.deadline.is_some() || (ours && !over_by_guess(s))
-        };
+        let told =
+            |s: &Signal| s.deadline.is_some() || action::of_signal(policy, s) >= Action::Cordon;
         let by = |told: &dyn Fn(&Signal) -> bool| {
             self.signals
                 .iter()

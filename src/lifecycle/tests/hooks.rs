@@ -2,12 +2,12 @@
 
 use jiff::SignedDuration;
 
-use super::world::{NOTICE, World, at, hook, spot, told};
+use super::world::{NOTICE, World, at, hook, spot};
 use crate::api::Time;
 use crate::api::condition;
 use crate::api::policy::{Action, DisruptionBudgets, Heartbeat, Mode, OnDrainFailure};
 use crate::api::termination::{
-    EffectivePolicy, LifecycleActionState, LifecycleActionStatus, Outcome, Phase,
+    EffectivePolicy, LifecycleActionState, LifecycleActionStatus, Outcome, Phase, Signal,
 };
 use crate::lifecycle::effect::LifecycleResult;
 use crate::lifecycle::{Effect, HookTimeout};
@@ -90,14 +90,21 @@ fn a_drain_that_fails_ends_as_the_policy_says() {
 }
 
 #[test]
-fn a_late_hook_that_nobody_has_read_does_not_end_the_drain_that_a_spot_notice_leaves_time_for() {
-    let mut late = told();
-    late.notice_time = Time(at(NOTICE - 300));
-    for mut hook in [hook(1), late] {
-        hook.notice_time = Time(at(NOTICE - 300));
-        let mut world = World::new(vec![spot(), hook], EffectivePolicy::default());
-        world.timeout = known(3600);
-        world.wait_in("found");
+fn a_late_hook_that_is_not_read_yet_or_can_not_be_does_not_end_the_drain_before_it_begins() {
+    for (timeout, with_spot) in [
+        (known(3600), true),
+        (known(3600), false),
+        (HookTimeout::Unknown("throttled".into()), true),
+        (HookTimeout::Unknown("throttled".into()), false),
+    ] {
+        let late = Time(at(NOTICE - 300));
+        let mut signals = vec![Signal {
+            notice_time: late,
+            ..hook(1)
+        }];
+        signals.extend(with_spot.then(spot));
+        let mut world = World::new(signals, EffectivePolicy::default());
+        world.timeout = timeout;
         world.add_pods(2, 0);
         assert!(world.run(60, is_released));
         assert_eq!(world.end(), Some(Outcome::Drained));

@@ -68,15 +68,15 @@ fn wrong(order: &Order, pod: &PodLife, history: &History) -> Option<String> {
         order.time,
         &[Cause::Api, Cause::Connections, Cause::Leader],
     );
-    if budgets.len() == 1 && !troubled && budgets.iter().all(|b| room(&b)) {
+    if budgets.len() == 1 && !troubled && budgets.iter().all(room) {
         return Some("it was deleted, and its budget had room".to_owned());
     }
-    let lost = [Cause::Api, Cause::Connections, Cause::Leader];
-    let lost = history
+    let causes = [Cause::Api, Cause::Connections, Cause::Leader];
+    let excused = history
         .troubles
-        .begin(order.time, after(order.time, WRITTEN_SECONDS), &lost);
+        .begin(order.time, after(order.time, WRITTEN_SECONDS), &causes);
     let recorded = incidents.iter().any(|i| is_recorded(i, pod));
-    (!recorded && !lost).then(|| "it was deleted, and no record says so".to_owned())
+    (!recorded && !excused).then(|| "it was deleted, and no record says so".to_owned())
 }
 
 /// The end less its grace period, but not in the first quarter of the window.

@@ -164,11 +164,6 @@ impl Story {
             notices.push(Step { at, act: notice });
             at += seconds(0, 6, random);
         }
-        if self == Self::CanceledReboot && random.random_ratio(1, 4) {
-            // Queues do not keep the order.
-            let (first, second) = (notices[0].at, notices[1].at);
-            (notices[0].at, notices[1].at) = (second, first);
-        }
         notices
     }
 }

@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use serde_json::Value;
 use testbed::aws::{ActionState, Call, LifecycleAction};
 use testbed::control_plane::AuditEntry;
 use testbed::operator::USER;
@@ -15,7 +14,7 @@ use crate::history::{
 };
 
 /// The history of a run that is over, and the folder with its logs.
-pub fn gather(world: World, calm: Timestamp, processes: Vec<ProcessLife>) -> (History, PathBuf) {
+pub fn gather(world: &World, calm: Timestamp, processes: Vec<ProcessLife>) -> (History, PathBuf) {
     let ended = Timestamp::now();
     let entries = world.control_plane.audit_log().unwrap().entries().unwrap();
     let ours: Vec<&AuditEntry> = entries.iter().filter(|e| e.user == USER).collect();
@@ -23,14 +22,14 @@ pub fn gather(world: World, calm: Timestamp, processes: Vec<ProcessLife>) -> (Hi
     let left = world.left();
     let seen = std::mem::take(&mut *world.observer.seen());
     let log = std::mem::take(&mut *world.log());
-    let actions = log.actions.iter().map(|a| action(a, &world, &calls));
+    let actions = log.actions.iter().map(|a| action(a, world, &calls));
     let history = History {
         seed: world.plan.seed,
         started: world.started,
         calm,
         ended,
         actions: actions.collect(),
-        nodes: nodes(&world, &seen),
+        nodes: nodes(world, &seen),
         pods: seen.pods.into_values().collect(),
         incidents: seen.incidents.into_values().collect(),
         budgets: seen.budgets.into_values().collect(),
@@ -44,7 +43,7 @@ pub fn gather(world: World, calm: Timestamp, processes: Vec<ProcessLife>) -> (Hi
         audit: ours.iter().map(|e| (e.time, line(e))).collect(),
         processes,
     };
-    let folder = keep(&world, &history);
+    let folder = keep(world, &history);
     (history, folder)
 }
 
@@ -97,7 +96,7 @@ fn action(action: &LifecycleAction, world: &World, calls: &[Call]) -> ActionLife
     };
     let completions = calls.iter().filter(|c| {
         c.operation == "CompleteLifecycleAction"
-            && c.params["LifecycleActionToken"] == Value::from(action.token.as_str())
+            && c.params["LifecycleActionToken"] == action.token.as_str()
     });
     ActionLife {
         instance: action.instance_id.clone(),

@@ -46,7 +46,7 @@ fn write(world: &World, notice: &Notice) -> (Vec<String>, Option<Timestamp>) {
     let now = Timestamp::now();
     match notice.kind {
         NoticeKind::Spot { left } => {
-            let noticed = second(now - (SPOT_NOTICE - left));
+            let noticed = second(now + left - SPOT_NOTICE);
             (
                 vec![events::spot_interruption(id, noticed)],
                 Some(noticed + SPOT_NOTICE),

@@ -44,7 +44,7 @@ pub struct SeenNode {
 pub struct Observer {
     seen: Arc<Mutex<Seen>>,
     changed: watch::Sender<()>,
-    _watches: JoinSet<()>,
+    watches: JoinSet<()>,
 }
 
 /// What a watch tells.
@@ -59,7 +59,7 @@ impl Observer {
         let mut observer = Self {
             seen: Arc::default(),
             changed: watch::Sender::new(()),
-            _watches: JoinSet::new(),
+            watches: JoinSet::new(),
         };
         let listed = [
             observer.follow(Api::<Pod>::all(client.clone()), Seen::pod),
@@ -114,7 +114,7 @@ impl Observer {
             );
             changed.send_replace(());
         };
-        self._watches.spawn(follow(api, tell, listed));
+        self.watches.spawn(follow(api, tell, listed));
         listing
     }
 }
@@ -256,7 +256,10 @@ impl Seen {
                 let life = self.incidents.entry(uid.clone()).or_default();
                 life.uid = uid;
                 life.name = incident.name_any();
-                life.node_uid = incident.node_uid().unwrap_or_default().to_owned();
+                incident
+                    .node_uid()
+                    .unwrap_or_default()
+                    .clone_into(&mut life.node_uid);
                 life.versions.push((time, incident));
             }
         }

@@ -45,11 +45,8 @@ fn is_worked_off(world: &World) -> bool {
     let seen = world.observer.seen();
     seen.incidents.values().all(|incident| {
         let rests = incident.is_over() || incident.phase() == Some(Phase::Released);
-        let ends_itself = world.story(incident).is_some_and(|(pool, story)| {
-            let expires = story == Story::Rebalance && pool == Pool::Respect;
-            expires || story == Story::CanceledReboot
-        });
-        rests && (!ends_itself || incident.is_over())
+        let expires = world.story(incident) == Some((Pool::Respect, Story::Rebalance));
+        rests && (!expires || incident.is_over())
     })
 }
 
@@ -102,7 +99,7 @@ impl World {
 
     /// The messages that are left, by instance.
     pub(super) fn left(&self) -> Vec<(String, String)> {
-        let bodies = self.queues.iter().flat_map(|q| q.bodies());
+        let bodies = self.queues.iter().flat_map(testbed::aws::Queue::bodies);
         let named = bodies.map(|body| {
             let node = self.nodes.iter().find(|n| body.contains(&n.instance_id));
             (
