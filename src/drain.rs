@@ -9,6 +9,7 @@
 pub mod answer;
 pub mod budget;
 pub mod cordon;
+mod meta;
 pub mod node;
 pub mod plan;
 pub mod pod;

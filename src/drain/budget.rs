@@ -20,6 +20,7 @@ const IN_FLIGHT_MAX: i32 = 4;
 #[resource(inherit = "k8s_openapi::api::policy::v1::PodDisruptionBudget")]
 pub struct BudgetObject {
     /// Namespace, name, generation.
+    #[serde(deserialize_with = "super::meta::slim")]
     pub metadata: ObjectMeta,
     /// Selector and unhealthy-pod policy.
     pub spec: Option<PodDisruptionBudgetSpec>,
