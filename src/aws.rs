@@ -16,6 +16,7 @@ mod proxy;
 mod queue;
 #[cfg(test)]
 mod tests;
+mod time;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -7,6 +7,7 @@
 //! ```
 
 pub mod answer;
+pub mod arrivals;
 pub mod budget;
 pub mod cordon;
 mod meta;

@@ -18,6 +18,7 @@ pub mod key;
 pub mod limits;
 mod news;
 mod pods;
+mod risk;
 mod say;
 pub mod standing;
 #[cfg(test)]
@@ -28,7 +29,7 @@ pub use decide::{Decision, decide};
 pub use effect::{Effect, Outcome};
 pub use found::Lookup;
 pub use key::ActionKey;
-pub use news::{News, happenings};
+pub use news::{News, hands_over, happenings};
 pub use pods::gone_before;
 pub use say::{admit, settle};
 pub use view::{HookTimeout, Machine, View};

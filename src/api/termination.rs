@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Time;
 pub use effective::{AwsAccess, EffectivePolicy};
-pub use pods::{BlockReason, BlockedPod, PodsStatus};
+pub use pods::{BlockReason, BlockedPod, LeftPod, LeftReason, PodsStatus};
 pub use status::{
     LifecycleActionState, LifecycleActionStatus, NodeIdentity, NodeTerminationStatus, Outcome,
     Phase, SignalStatus, WaitReason, Waiting,

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use jiff::Timestamp;
 use kube::Client;
 use tokio::sync::{Notify, broadcast, watch};
 use tokio::task::JoinSet;
@@ -12,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::metrics::Metrics;
 use crate::api::termination::BlockReason;
+use crate::clock;
 use crate::cluster::watch::BudgetEvent;
 use crate::cluster::{Gate, pods};
 use crate::drain::plan::Candidate;
@@ -68,7 +68,7 @@ impl Evictor {
         if matches!(event, BudgetEvent::Listed(_)) {
             self.budgets_known.send_replace(true);
         }
-        event.tell(&mut self.queue(), Timestamp::now());
+        event.tell(&mut self.queue(), clock::now());
         self.news.notify_one();
     }
 
@@ -88,7 +88,7 @@ impl Evictor {
         let (new, changed) = {
             let mut queue = self.queue();
             let before = reasons(queue.work(uid));
-            let new = queue.offer(uid, candidates, Timestamp::now());
+            let new = queue.offer(uid, candidates, clock::now());
             (new, before != reasons(queue.work(uid)))
         };
         if new {
@@ -118,7 +118,7 @@ impl Evictor {
     /// What a drain by this plan would do. Nothing is handed over.
     #[must_use]
     pub fn preview(&self, plan: &Plan) -> Preview {
-        let now = Timestamp::now();
+        let now = clock::now();
         let blocked = self.queue().would_hold(&plan.candidates, now);
         preview::preview(plan, blocked, now)
     }
@@ -129,7 +129,7 @@ impl Evictor {
         let mut calls: JoinSet<(Order, Answer)> = JoinSet::new();
         while !stop.is_cancelled() {
             pulse.beat();
-            self.fill(&mut calls, slots);
+            self.fill(&mut calls, &slots);
             let pause = self.pause(calls.len() >= slots.limit());
             tokio::select! {
                 () = stop.cancelled() => {}
@@ -154,13 +154,13 @@ impl Evictor {
         }
     }
 
-    fn fill(&self, calls: &mut JoinSet<(Order, Answer)>, slots: Slots) {
+    fn fill(&self, calls: &mut JoinSet<(Order, Answer)>, slots: &Slots) {
         let limit = if self.gate.is_calm() {
             slots.limit()
         } else {
             slots.limit().min(SLOTS_UNDER_PRESSURE)
         };
-        let now = Timestamp::now();
+        let now = clock::now();
         while calls.len() < limit {
             let Some(order) = self.queue().pop(now) else {
                 return;
@@ -179,10 +179,11 @@ impl Evictor {
         self.metrics.evicted(order.verb, &answer);
         match &answer {
             Answer::Overloaded { .. } => slots.overloaded(),
-            Answer::Unanswered { .. } | Answer::ServerError { .. } => {}
+            Answer::ServerError { .. } => slots.failed(&order.pod.uid),
+            Answer::Unanswered { .. } => {}
             _ => slots.served(),
         }
-        self.queue().answered(&order, &answer, Timestamp::now());
+        self.queue().answered(&order, &answer, clock::now());
         if !matches!(
             answer,
             Answer::Accepted | Answer::NotFound | Answer::Overloaded { .. }
@@ -202,7 +203,7 @@ impl Evictor {
         }
         let wake = self.queue().wake();
         wake.map_or(IDLE_TURN, |at| {
-            Duration::try_from(at.duration_since(Timestamp::now()))
+            Duration::try_from(at.duration_since(clock::now()))
                 .unwrap_or_default()
                 .min(IDLE_TURN)
         })

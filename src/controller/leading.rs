@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::hand_over::HandOver;
 use super::{Evictor, Metrics, policy, prune, termination};
 use crate::api::policy::TerminationPolicy;
 use crate::api::termination::NodeTermination;
@@ -48,6 +49,8 @@ pub struct Parts {
     pub health: Health,
     /// The operator's own pod, as namespace/name.
     pub own_pod: String,
+    /// How leadership is given up by choice.
+    pub hand_over: HandOver,
 }
 
 /// Leads until `stop`: takes no new work then, and finishes the calls in flight. Nothing that only a leader knows

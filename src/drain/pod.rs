@@ -101,6 +101,8 @@ pub struct Owner {
     pub kind: String,
     /// The owner's API version.
     pub api_version: String,
+    /// The owner's name.
+    pub name: String,
 }
 
 /// A pod as the operator keeps it.
@@ -232,6 +234,7 @@ impl From<PodObject> for Pod {
             owner: controller.map(|o| Owner {
                 kind: o.kind,
                 api_version: o.api_version,
+                name: o.name,
             }),
             mirror: metadata.annotations.is_some_and(|a| a.contains_key(MIRROR)),
             empty_dir: spec.volumes.iter().any(|v| v.empty_dir.is_some()),

@@ -106,7 +106,7 @@ impl Queue {
             .gates
             .selects_anew(&budget)
             .then(|| budget.id.namespace.clone());
-        let woken = self.gates.observe(budget);
+        let woken = self.gates.observe(budget, now);
         match namespace {
             Some(namespace) => self.look_again(self.uids_in(&namespace), now),
             None => self.look_again(woken, now),
@@ -181,7 +181,7 @@ impl Queue {
         let woken = order
             .permit
             .as_ref()
-            .map(|permit| self.gates.give_back(permit, answer))
+            .map(|permit| self.gates.give_back(permit, answer, now))
             .unwrap_or_default();
         let uid = &order.pod.uid;
         if let Some(entry) = self.entries.get_mut(uid) {

@@ -13,6 +13,7 @@ use kube::ResourceExt;
 
 use super::action;
 use super::effect::Effect;
+use super::risk;
 use super::standing::standing;
 use super::view::{Machine, View};
 use crate::api::Time;
@@ -277,6 +278,7 @@ impl Pass<'_> {
     fn forget_blocked(&mut self) {
         let status = self.status();
         status.blocked.clear();
+        risk::forget(status);
         if let Some(pods) = &mut status.pods {
             pods.blocked = 0;
         }

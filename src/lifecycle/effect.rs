@@ -54,6 +54,8 @@ pub enum Effect {
     CloseView,
     /// Hand the node's pods to the eviction queue.
     Offer(Plan),
+    /// Give leadership to another replica: the operator's own pod is the last to go.
+    HandOver,
     /// Take them back.
     Withdraw,
     /// Sum up what a drain by this plan would do. Nothing is told to end.

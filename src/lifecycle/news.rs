@@ -1,8 +1,8 @@
 //! What is worth an Event: cordoned, blocked, done, failed.
 
 use super::foresee::WOULD_DRAIN;
-use super::found;
 use super::say::{CORDON_LIFTED, CORDONED, DRAINED, UNDONE, waiting};
+use super::{found, risk};
 use crate::api::condition;
 use crate::api::termination::{NodeTermination, NodeTerminationStatus, Outcome, Phase, WaitReason};
 
@@ -76,6 +76,14 @@ pub fn happenings(
             note,
         });
     }
+    news.extend(nothing_brings_back(before, now));
+    if let Some(said) = risk::forecast(now).filter(|_| risk::forecast(before).is_none()) {
+        news.push(News {
+            reason: risk::DEADLINE_AT_RISK,
+            warning: true,
+            note: said.to_owned(),
+        });
+    }
     let outcome = now.outcome.map_or("", Outcome::as_str);
     if before.phase != now.phase {
         match now.phase {
@@ -119,6 +127,17 @@ pub fn happenings(
     news
 }
 
+/// The operator's own pod is the last on its node.
+#[must_use]
+pub fn hands_over() -> News {
+    News {
+        reason: "HandsOver",
+        warning: false,
+        note: "the operator's own pod is the last to go: another replica is to lead first"
+            .to_owned(),
+    }
+}
+
 /// It waits for something, or for something else than before. Whoever holds it knows.
 fn waits(before: &NodeTerminationStatus, now: &NodeTerminationStatus) -> Option<News> {
     let reason = |s: &NodeTerminationStatus| s.waiting.as_ref().map(|w| w.reason);
@@ -133,6 +152,22 @@ fn waits(before: &NodeTerminationStatus, now: &NodeTerminationStatus) -> Option<
             WaitReason::NodeNotFound | WaitReason::Uncordoned
         ),
         note: waiting(told),
+    })
+}
+
+/// Pods without a controller leave: whoever made them must make them anew.
+fn nothing_brings_back(
+    before: &NodeTerminationStatus,
+    now: &NodeTerminationStatus,
+) -> Option<News> {
+    let new = before.unmanaged.is_empty() && !now.unmanaged.is_empty();
+    new.then(|| News {
+        reason: "UnmanagedPods",
+        warning: true,
+        note: format!(
+            "these have no controller, and nothing brings them back: {}",
+            now.unmanaged.join(", ")
+        ),
     })
 }
 

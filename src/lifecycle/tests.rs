@@ -2,8 +2,11 @@
 
 mod crash;
 mod found;
+mod heartbeats;
 mod hooks;
 mod observed;
 mod phases;
+mod pods;
+mod risk;
 mod waiting;
 mod world;

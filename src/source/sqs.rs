@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use futures::stream::FuturesUnordered;
 use futures::{Stream, StreamExt};
-use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -19,6 +18,7 @@ use super::supervisor::{MonitorState, QueueKey};
 use super::trouble::Question;
 use crate::api::policy::SourceState;
 use crate::aws::{Aws, Instances, Message, Queue, ReceiptHandle};
+use crate::clock;
 use crate::event::{self, Malformed, Parsed};
 use crate::telemetry::{Health, Pulse};
 
@@ -212,7 +212,7 @@ impl Monitor {
                     state,
                     reason: reason.to_owned(),
                     message,
-                    since: Timestamp::now(),
+                    since: clock::now(),
                 };
             }
             changed

@@ -25,7 +25,8 @@ use testbed::operator;
 
 use crate::scene::{Corner, TEAM, something_else_is_drained, status, within};
 
-fn web() -> PodOptions {
+/// Pods that the budget of [`keep`] guards.
+pub fn web() -> PodOptions {
     PodOptions::default().label("app", "web")
 }
 
@@ -226,7 +227,7 @@ async fn an_eviction_names_the_pods_uid_so_another_pod_of_that_name_lives() {
         mark_disruption: false,
         permit: None,
     };
-    let uid = std::mem::replace(&mut order.pod.uid, "another".to_owned());
+    let uid = std::mem::replace(&mut Arc::make_mut(&mut order.pod).uid, "another".to_owned());
     for verb in [Verb::Evict, Verb::Delete] {
         order.verb = verb;
         assert_eq!(send(&client, &order).await, Answer::Conflict, "{verb:?}");
@@ -234,7 +235,7 @@ async fn an_eviction_names_the_pods_uid_so_another_pod_of_that_name_lives() {
     let pods = Api::<Pod>::namespaced(corner.client.clone(), &corner.namespace);
     let pod = pods.get(&name).await.unwrap();
     assert!(pod.metadata.deletion_timestamp.is_none());
-    order.pod.uid = uid;
+    Arc::make_mut(&mut order.pod).uid = uid;
     order.verb = Verb::Evict;
     assert_eq!(send(&client, &order).await, Answer::Accepted);
     let selector = watcher::Config::default().fields(&format!("metadata.name={name}"));

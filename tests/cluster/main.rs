@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::large_futures)] // this binary is nothing but tests
 
 mod agents;
+mod answers;
 mod bare;
 mod budgets;
 mod cost;
@@ -20,6 +21,7 @@ mod nth;
 mod observe;
 mod people;
 mod process;
+mod pods;
 mod queue;
 mod record;
 mod reservation;
@@ -27,4 +29,5 @@ mod scene;
 mod schema;
 mod shared;
 mod telling;
+mod turns;
 mod waiting;

@@ -4,8 +4,12 @@
 
 mod api_server;
 mod aws;
+mod clock;
 mod handover;
 mod killed;
 mod launch;
+mod rights;
+mod overload;
 mod stage;
 mod start;
+mod vanished;

@@ -7,7 +7,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::report::CALL_AGAIN;
-use super::{Context, find};
+use super::{Context, find, report};
 use crate::api::termination::NodeTermination;
 use crate::aws::{LifecycleResult as Verdict, Reason};
 use crate::cluster::{self, nodes, status};
@@ -68,6 +68,10 @@ async fn carry_out(
         Effect::Offer(plan) => offer(object, view, plan, context),
         Effect::Preview(plan) => {
             return Ok(Some(Outcome::Previewed(context.evictor.preview(&plan))));
+        }
+        Effect::HandOver => {
+            report::publish(object, lifecycle::hands_over(), context);
+            context.hand_over.ask();
         }
         Effect::Withdraw if free => context.evictor.withdraw(uid),
         Effect::CloseView | Effect::Withdraw => {}
@@ -138,9 +142,19 @@ async fn patch_node(
     if seen.is_some() && context.memories.with(object, |m| m.patched_from == seen) {
         return Ok(());
     }
-    nodes::patch(&context.clients.control, &object.spec.node_name, patch).await?;
-    context.memories.with(object, |m| m.patched_from = seen);
-    Ok(())
+    if seen.is_some() && context.memories.with(object, |m| m.refused_from == seen) {
+        return Err(cluster::Error::Stale { act: "patch node" });
+    }
+    let patched = nodes::patch(&context.clients.control, &object.spec.node_name, patch).await;
+    context.memories.with(object, |m| match &patched {
+        Ok(()) => m.patched_from = seen,
+        Err(error) if error.is_conflict() => {
+            m.refused_from = seen;
+            m.conflicts = m.conflicts.saturating_add(1);
+        }
+        Err(_) => {}
+    });
+    patched
 }
 
 fn offer(object: &NodeTermination, view: &View<'_>, plan: Plan, context: &Context) {
@@ -151,6 +165,7 @@ fn offer(object: &NodeTermination, view: &View<'_>, plan: Plan, context: &Contex
             memory.gone_before = Some(lifecycle::gone_before(view, &plan));
         }
         memory.seen.extend(new);
+        memory.came.clone_from(&plan.came);
     });
     context.evictor.offer(
         &object.spec.node_name,

@@ -8,6 +8,7 @@ use kube::ResourceExt;
 use tokio::time::Instant;
 
 use crate::api::termination::{NodeTermination, NodeTerminationStatus};
+use crate::drain::arrivals::Arrivals;
 use crate::lifecycle::{ActionKey, HookTimeout, Lookup};
 
 /// What is remembered of one incident.
@@ -29,6 +30,8 @@ pub(super) struct Memory {
     pub progress_wait: Option<Duration>,
     /// UIDs of the pods that were to leave, as far as this process has seen.
     pub seen: BTreeSet<String>,
+    /// Who came to the node in spite of its cordon.
+    pub came: Arrivals,
     /// The object's resource version that our finalizer was added to: while the store still shows that one, it is done.
     pub finalized_from: Option<String>,
     /// When a pass first ran.
@@ -42,6 +45,10 @@ pub(super) struct Memory {
     /// The node's resource version that our last patch of it went by. While the store still shows that one, the same
     /// patch would only be refused.
     pub patched_from: Option<String>,
+    /// The node's resource version that our patch was too late for: with it the next one would be, too.
+    pub refused_from: Option<String>,
+    /// How often that happened.
+    pub conflicts: u32,
     /// Passes that failed in a row.
     pub failures: u32,
 }

@@ -15,6 +15,7 @@ use super::memory::Memory;
 use super::observe::Seen;
 use crate::api::condition::{self, RECONCILING};
 use crate::api::termination::{NodeTermination, NodeTerminationStatus, Phase};
+use crate::clock;
 use crate::cluster::events::Happening;
 use crate::cluster::{self, status};
 use crate::lifecycle::{self, News};
@@ -124,7 +125,7 @@ fn when(memory: &Memory, status: &NodeTerminationStatus, finishing: bool) -> Due
     if left.is_zero() {
         Due::Now
     } else {
-        Due::At(Timestamp::now() + left)
+        Due::At(clock::now() + left)
     }
 }
 
@@ -140,7 +141,7 @@ fn is_untouched(status: &NodeTerminationStatus) -> bool {
 fn counts_at(memory: &Memory, status: &NodeTerminationStatus) -> Option<Timestamp> {
     let begins = status.phase == Some(Phase::Draining) && status.pods.is_none();
     let left = COUNTED_WITHIN.checked_sub(memory.since?.elapsed())?;
-    begins.then(|| Timestamp::now() + left)
+    begins.then(|| clock::now() + left)
 }
 
 /// Whether nothing but counts and words differs. Every event of a pod asks, so the records are spelt out only where
@@ -180,7 +181,7 @@ fn retry_time(status: &NodeTerminationStatus) -> Option<Timestamp> {
         .iter()
         .any(|a| !a.state.is_over() && a.message.is_some());
     let releasing = status.phase == Some(Phase::Releasing);
-    (failing || releasing).then(|| Timestamp::now() + CALL_AGAIN)
+    (failing || releasing).then(|| clock::now() + CALL_AGAIN)
 }
 
 /// Logs, counts and publishes what is new.
@@ -221,7 +222,7 @@ fn tell(
 }
 
 /// Publishes it on the record, or on the node, where people look first; each names the other.
-fn publish(object: &NodeTermination, news: News, context: &Context) {
+pub(super) fn publish(object: &NodeTermination, news: News, context: &Context) {
     let record = object.object_ref(&());
     let node = ObjectReference {
         api_version: Some("v1".to_owned()),

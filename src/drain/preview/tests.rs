@@ -5,6 +5,7 @@ use serde_json::json;
 use super::*;
 use crate::api::policy::{Cordon, DisruptionBudgets, Drain, Hesitation};
 use crate::api::termination::BlockReason;
+use crate::drain::arrivals::Arrivals;
 use crate::drain::budget::BudgetObject;
 use crate::drain::pod::{Deletion, Pod};
 use crate::drain::select::Selection;
@@ -50,6 +51,7 @@ fn of(pods: &[Pod], budgets: Vec<Budget>, drain: &Drain) -> Preview {
         cordon: &cordon,
         skip: None,
         cordoned_at: None,
+        came: &Arrivals::default(),
         own_pod: None,
     };
     let window = Window {

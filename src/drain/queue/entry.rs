@@ -235,7 +235,7 @@ impl Entry {
             }
             Guard::Budget(id) => match gates.get(&id) {
                 Some(gate)
-                    if !gate.budget.lets_pass(&self.candidate.pod) && gate.permits() == 0 =>
+                    if !gate.budget.lets_pass(&self.candidate.pod) && gate.permits(now) == 0 =>
                 {
                     self.wait(id, gate, now)
                 }
@@ -274,7 +274,7 @@ impl Entry {
         let permit = match (&self.guard, verb) {
             (Guard::Budget(id), Verb::Evict) if self.needs_permit(gates, id) => {
                 let probing = self.probe_at.take().is_some_and(|at| now >= at);
-                let permit = gates.take(id);
+                let permit = gates.take(id, now);
                 if permit.is_none() && !probing {
                     return None;
                 }
@@ -314,7 +314,7 @@ impl Entry {
             Guard::Free => false,
             Guard::Multiple(_) => true,
             Guard::Budget(id) => {
-                self.needs_permit(gates, id) && gates.get(id).is_some_and(|g| g.permits() == 0)
+                self.needs_permit(gates, id) && gates.get(id).is_some_and(|g| g.permits(now) == 0)
             }
         };
         if self.candidate.ignore_budgets || self.block.is_some() || no_room {
@@ -366,6 +366,11 @@ impl Entry {
                 let message = "too many evictions collide in the budget's status".to_owned();
                 self.blocked(BlockReason::Budget, self.budget_name(), message, now);
                 self.back_off(BUDGET_PAUSE, verb, now)
+            }
+            Answer::BudgetUncomputed { message } => {
+                let (reason, by) = (BlockReason::BudgetSyncFailed, self.budget_name());
+                self.blocked(reason, by, message.clone(), now);
+                self.back_off(BACK_OFF_LAST, verb, now)
             }
             Answer::MultipleBudgets => {
                 self.blocked(

@@ -16,6 +16,7 @@ use crate::api::termination::{
     EffectivePolicy, LifecycleHook, NodeTermination, NodeTerminationSpec, NodeTerminationStatus,
     Outcome as End, Phase, Signal, SignalKind,
 };
+use crate::drain::arrivals::Arrivals;
 use crate::drain::budget::BudgetObject;
 use crate::drain::pod::Owner;
 use crate::drain::select::tests::pod;
@@ -67,8 +68,10 @@ pub(super) struct Action {
     pub active: bool,
     pub completed: Vec<LifecycleResult>,
     pub beats: Vec<i64>,
-    /// The calls are denied.
+    /// The completion is denied.
     pub denied: bool,
+    /// Heartbeats are refused.
+    pub throttled: bool,
 }
 
 /// What the process knows and loses.
@@ -77,6 +80,7 @@ struct Memory {
     status: Option<NodeTerminationStatus>,
     seen: BTreeSet<String>,
     gone_before: Option<u32>,
+    came: Arrivals,
     hooks: BTreeMap<ActionKey, HookTimeout>,
     lookups: BTreeMap<String, Lookup>,
     queue: Queue,
@@ -113,11 +117,21 @@ pub(super) struct World {
     pub crashes: BTreeMap<usize, usize>,
     /// Evictions that the budget of `app=db` allows.
     pub allowed: i32,
+    /// Pods that it counts; with no more than it wants it can never be met.
+    pub expected: i32,
+    /// Terminating pods do not go.
+    pub stuck: bool,
     pub arrived: i64,
     /// No list of the node's pods ever comes.
     pub unlisted: bool,
     /// Another incident of the node drains it.
     pub follows: bool,
+    /// The operator's own pod, as namespace/name.
+    pub own_pod: Option<String>,
+    /// Another replica may take over.
+    pub may_hand_over: bool,
+    /// When the API server last gave no answer.
+    pub outage: Option<(Timestamp, Timestamp)>,
     /// The policy's limit has room.
     pub turn_comes: bool,
     /// Something that is watched has changed.
@@ -160,9 +174,14 @@ impl World {
             forced: 0,
             crashes: BTreeMap::new(),
             allowed: 1,
+            expected: 4,
+            stuck: false,
             arrived: 0,
             unlisted: false,
             follows: false,
+            own_pod: None,
+            may_hand_over: false,
+            outage: None,
             turn_comes: true,
             dirty: true,
             known_hooks: BTreeMap::new(),
@@ -219,6 +238,7 @@ impl World {
             let owner = Owner {
                 kind: "StatefulSet".into(),
                 api_version: "apps/v1".into(),
+                name: "db".into(),
             };
             Pod {
                 labels,
@@ -262,8 +282,14 @@ impl World {
         self.turn();
     }
 
+    /// The second of the next pass, if nothing else happens before.
+    pub(super) fn next_pass(&self) -> Option<i64> {
+        let wake = self.memory.wake.map(Timestamp::as_second);
+        if self.dirty { Some(self.now) } else { wake }
+    }
+
     /// Every pass that is due this second.
-    fn turn(&mut self) {
+    pub(super) fn turn(&mut self) {
         for passes in 0.. {
             let due = self.memory.wake.is_some_and(|w| w <= at(self.now));
             if self.dirty || due {
@@ -287,7 +313,7 @@ impl World {
         self.now += 1;
         let (gone, left): (Vec<_>, Vec<_>) = std::mem::take(&mut self.pods)
             .into_iter()
-            .partition(|p| p.deletion.is_some_and(|d| d.ends <= at(self.now)));
+            .partition(|p| !self.stuck && p.deletion.is_some_and(|d| d.ends <= at(self.now)));
         self.pods = left;
         for pod in gone {
             self.dirty = true;
@@ -297,11 +323,11 @@ impl World {
         }
     }
 
-    fn tell_budget(&mut self) {
+    pub(super) fn tell_budget(&mut self) {
         let object: BudgetObject = serde_json::from_value(json!({
             "metadata": {"name": "db", "namespace": "web", "generation": 1},
             "spec": {"selector": {"matchLabels": {"app": "db"}}},
-            "status": {"disruptionsAllowed": self.allowed, "currentHealthy": 3, "desiredHealthy": 2, "expectedPods": 4,
+            "status": {"disruptionsAllowed": self.allowed, "currentHealthy": 3, "desiredHealthy": 2, "expectedPods": self.expected,
                 "observedGeneration": 1},
         }))
         .unwrap();
@@ -401,11 +427,15 @@ impl World {
                 forced,
             }),
             seen: &self.memory.seen,
+            came: &self.memory.came,
+            may_hand_over: self.may_hand_over,
             gone_before,
+            outage: self.outage,
+            conflicts: 0,
             neighbours: &[],
             follows: self.follows,
             turn: &|_| self.turn_comes,
-            own_pod: None,
+            own_pod: self.own_pod.as_deref(),
         })
     }
 

@@ -31,6 +31,7 @@ fn a_job_is_told_that_the_deletion_is_a_disruption() {
     Arc::make_mut(&mut job.pod).owner = Some(Owner {
         kind: "Job".into(),
         api_version: "batch/v1".into(),
+        name: "job".into(),
     });
     assert!(only(pop_all(&mut blocked_by_budget(job), 80)).mark_disruption);
 }

@@ -36,6 +36,7 @@ impl World {
             Effect::CloseView => self.memory.view = None,
             Effect::Offer(plan) => {
                 self.memory.seen.extend(plan.remaining.iter().cloned());
+                self.memory.came.clone_from(&plan.came);
                 self.memory
                     .queue
                     .offer(&uid, plan.candidates.clone(), at(self.now));
@@ -44,6 +45,11 @@ impl World {
                 let held = self.memory.queue.would_hold(&plan.candidates, at(self.now));
                 let preview = preview(plan, held, at(self.now));
                 return Some(Outcome::Previewed(preview));
+            }
+            // Nobody else takes over: this process leads again.
+            Effect::HandOver => {
+                self.may_hand_over = false;
+                self.dirty = true;
             }
             Effect::Withdraw => self.memory.queue.withdraw(&uid),
             Effect::ReadHook { action } => {
@@ -97,6 +103,10 @@ impl World {
         let kept = self.action_of(key);
         if !kept.active {
             return Outcome::NoSuchAction { action };
+        }
+        if kept.throttled {
+            let message = "throttled".into();
+            return Outcome::CallFailed { action, message };
         }
         kept.beats.push(now - NOTICE);
         Outcome::Beat { action }
