@@ -1,5 +1,6 @@
 //! What the API server answers when a pod is told to end, and that each answer is taken for what it is.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::admissionregistration::v1::{
@@ -36,8 +37,8 @@ async fn corner(name: &str) -> (Corner, Client) {
 async fn order(corner: &Corner, name: &str) -> Order {
     let api = Api::<PodObject>::namespaced(corner.client.clone(), &corner.namespace);
     Order {
-        node: "node".to_owned(),
-        pod: api.get(name).await.unwrap().into(),
+        node: "node".into(),
+        pod: Arc::new(api.get(name).await.unwrap().into()),
         verb: Verb::Evict,
         grace: jiff::SignedDuration::from_secs(7),
         pin_version: false,
@@ -156,7 +157,7 @@ async fn another_uid_on_a_pending_a_finished_or_a_terminating_pod_is_a_conflict_
         (finished, "finished"),
         (pending, "pending"),
     ] {
-        "another".clone_into(&mut order.pod.uid);
+        "another".clone_into(&mut Arc::make_mut(&mut order.pod).uid);
         order.pin_version = true;
         let asked = Instant::now();
         assert_eq!(send(&client, &order).await, Answer::Conflict, "{state}");
