@@ -10,6 +10,7 @@ pub mod answer;
 pub mod arrivals;
 pub mod budget;
 pub mod cordon;
+mod meta;
 pub mod node;
 pub mod plan;
 pub mod pod;

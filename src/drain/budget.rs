@@ -24,6 +24,7 @@ const CONTENDED_FOR: SignedDuration = SignedDuration::from_secs(60);
 #[resource(inherit = "k8s_openapi::api::policy::v1::PodDisruptionBudget")]
 pub struct BudgetObject {
     /// Namespace, name, generation.
+    #[serde(deserialize_with = "super::meta::slim")]
     pub metadata: ObjectMeta,
     /// Selector and unhealthy-pod policy.
     pub spec: Option<PodDisruptionBudgetSpec>,

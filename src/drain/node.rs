@@ -16,6 +16,7 @@ use super::volumes::NodeVolumes;
 #[resource(inherit = "k8s_openapi::api::core::v1::Node")]
 pub struct NodeObject {
     /// Name, UID, labels, annotations, resource version.
+    #[serde(deserialize_with = "super::meta::slim")]
     pub metadata: ObjectMeta,
     /// Provider ID, cordon, taints.
     #[serde(default)]

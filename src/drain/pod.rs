@@ -20,6 +20,7 @@ const DEFAULT_GRACE_SECONDS: i64 = 30;
 #[resource(inherit = "k8s_openapi::api::core::v1::Pod")]
 pub struct PodObject {
     /// Name, UID, labels, owners, deletion.
+    #[serde(deserialize_with = "super::meta::slim")]
     pub metadata: ObjectMeta,
     /// Grace, priority, volumes, tolerations.
     #[serde(default)]
