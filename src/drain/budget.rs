@@ -197,9 +197,22 @@ impl Gate {
             return 0;
         }
         let left = self.room();
-        let contended = self.contended_until.is_some_and(|until| now < until);
-        let most = if contended { 1 } else { IN_FLIGHT_MAX };
+        let most = if self.is_contended(now) {
+            1
+        } else {
+            IN_FLIGHT_MAX
+        };
         left.min(most - self.in_flight).max(0)
+    }
+
+    /// By its status the budget would let one more pass: what holds it back is our own bound on evictions in flight.
+    #[must_use]
+    pub fn would_pass(&self, now: Timestamp) -> bool {
+        self.budget.observed && !self.refused && !self.is_contended(now) && self.room() > 0
+    }
+
+    fn is_contended(&self, now: Timestamp) -> bool {
+        self.contended_until.is_some_and(|until| now < until)
     }
 
     /// The budget changed: its status is the truth again.

@@ -274,7 +274,11 @@ impl Entry {
         let permit = match (&self.guard, verb) {
             (Guard::Budget(id), Verb::Evict) if self.needs_permit(gates, id) => {
                 let probing = self.probe_at.take().is_some_and(|at| now >= at);
-                let permit = gates.take(id, now);
+                let permit = if self.is_forced(now) {
+                    gates.take_beyond(id, now)
+                } else {
+                    gates.take(id, now)
+                };
                 if permit.is_none() && !probing {
                     return None;
                 }
@@ -310,14 +314,19 @@ impl Entry {
         {
             return Verb::Evict;
         }
-        let no_room = match &self.guard {
-            Guard::Free => false,
-            Guard::Multiple(_) => true,
-            Guard::Budget(id) => {
-                self.needs_permit(gates, id) && gates.get(id).is_some_and(|g| g.permits(now) == 0)
+        let (no_room, passes) = match &self.guard {
+            Guard::Free => (false, false),
+            Guard::Multiple(_) => (true, false),
+            Guard::Budget(id) if self.needs_permit(gates, id) => {
+                let passes = gates.get(id).is_some_and(|g| g.would_pass(now));
+                (!passes, passes)
             }
+            Guard::Budget(_) => (false, false),
         };
-        if self.candidate.ignore_budgets || self.block.is_some() || no_room {
+        // A wait for our own evictions under a budget with room is nobody's refusal.
+        let waits = |b: &Block| b.reason == BlockReason::Budget && passes;
+        let refused = self.block.as_ref().is_some_and(|b| !waits(b));
+        if self.candidate.ignore_budgets || refused || no_room {
             Verb::Delete
         } else {
             Verb::Evict

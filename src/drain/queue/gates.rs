@@ -59,6 +59,12 @@ impl Gates {
         (gate.permits(now) > 0).then(|| gate.send())
     }
 
+    /// Takes the right to one more than our own bound allows, if the budget itself has room: a pod at its last moment.
+    pub(super) fn take_beyond(&mut self, id: &BudgetId, now: Timestamp) -> Option<Permit> {
+        let gate = self.get_mut(id)?;
+        gate.would_pass(now).then(|| gate.send())
+    }
+
     /// An eviction under this budget was answered; these wait for what it may have freed.
     pub(super) fn give_back(
         &mut self,

@@ -1,5 +1,5 @@
 //! With room in the budgets, no pod is alive 3 s before its node's deadline that the API server could have served: it has
-//! been told to end by then, with a grace period that fits. Pods here take as long as they like to go, which a
+//! been told to end by then, or the API server asked for it and slow to answer, with a grace period that fits. Pods here take as long as they like to go, which a
 //! kubelet would not let them.
 //!
 //! Excused: a pod whose budget is respected to the end; one that was bound less than 10 s before; a node that somebody
@@ -50,7 +50,11 @@ fn check_node(node: &NodeLife, history: &History) -> Vec<Violation> {
             .node
             .as_ref()
             .is_some_and(|(since, _)| *since <= after(moment, -10));
-        bound && !p.stays() && !p.told_by(moment) && is_owed(p, node, history)
+        bound
+            && !p.stays()
+            && !p.told_by(moment)
+            && !is_asked(p, moment, history)
+            && is_owed(p, node, history)
     });
     let tell = |pod: &PodLife| {
         let what = format!("{} on {} was not told to end", pod.name, node.name);
@@ -64,6 +68,15 @@ fn deadline(node: &NodeLife, history: &History) -> Option<Timestamp> {
     let notices = history.notices_of(node);
     let drains = notices.filter(|n| n.kind != NoticeKind::Rebalance);
     drains.filter_map(|n| n.deadline).min()
+}
+
+/// The API server has been asked by then, and will do it.
+fn is_asked(pod: &PodLife, moment: Timestamp, history: &History) -> bool {
+    let mut asked = history
+        .orders
+        .iter()
+        .filter(|o| o.accepted() && o.time <= moment);
+    asked.any(|o| o.uid.as_deref() == Some(&pod.uid))
 }
 
 /// Under `Respect` only what has no budget is owed an end.
@@ -80,12 +93,16 @@ mod tests {
         let mut history = history();
         history.pods[0].terminating.clear();
         history.pods[0].gone = None;
+        history.orders.clear();
         history
     }
 
     #[test]
     fn a_pod_that_was_not_told_to_end_is_a_violation() {
         assert_eq!(check(&late()).len(), 1);
+        let mut slow = late();
+        slow.orders = history().orders;
+        assert_eq!(check(&slow).len(), 0, "the API server has not answered yet");
     }
 
     #[test]

@@ -26,6 +26,23 @@ fn a_budget_is_respected_until_the_last_moment_and_overridden_at_it() {
 }
 
 #[test]
+fn at_the_last_moment_a_pod_that_only_waits_for_our_own_evictions_is_evicted_if_its_budget_has_room()
+ {
+    let mut queue = Queue::default();
+    queue.budget_changed(budget(5), at(0));
+    let pods = ["a", "b", "c", "d", "e", "f"].map(|name| candidate(name, 80));
+    queue.offer("n1", pods.into(), at(0));
+    let first = pop_all(&mut queue, 0);
+    assert_eq!(first.len(), 4, "as many as may be in flight");
+    let verbs: Vec<Verb> = pop_all(&mut queue, 80).iter().map(|o| o.verb).collect();
+    assert_eq!(
+        verbs,
+        [Verb::Evict, Verb::Delete],
+        "it has room for one more"
+    );
+}
+
+#[test]
 fn a_job_is_told_that_the_deletion_is_a_disruption() {
     let mut job = candidate("p", 80);
     Arc::make_mut(&mut job.pod).owner = Some(Owner {
