@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::denied;
 use crate::api::bounded;
 use crate::api::termination::BlockReason;
+use crate::clock;
 use crate::drain::{Answer, Order, Verb};
 
 /// The server itself retries for up to ten seconds, and asks webhooks of up to thirty.
@@ -136,6 +137,8 @@ fn disruption(order: &Order) -> Value {
         "status": {"conditions": [{
             "type": "DisruptionTarget",
             "status": "True",
+            // Without it the disruption controller takes the condition for one of long ago, and clears it.
+            "lastTransitionTime": format!("{:.0}", clock::now()),
             "reason": DISRUPTION_REASON,
             "message": "the node's instance is being terminated",
         }]},

@@ -15,6 +15,8 @@ use crate::api::termination::{BlockReason, LeftPod, LeftReason};
 /// A pod still there this long after its grace period is stuck: its kubelet is silent, or a finalizer holds it.
 const STUCK_AFTER: SignedDuration = SignedDuration::from_secs(60);
 
+/// A grace period that was cut to the window ends a little before it: it and the time have whole seconds.
+const ROUNDED: SignedDuration = SignedDuration::from_secs(3);
 /// The record names so many pods that are left, and so many that nothing brings back.
 const NAMED_MAX: usize = 10;
 /// The longest message of a pod that is left, in bytes: the field's maximum is 1024.
@@ -220,7 +222,7 @@ impl Plan {
         }
         let spare = SignedDuration::from_secs(1);
         let own = own_grace(pod, selection);
-        if deletion.grace < own && deletion.ends.duration_since(window.end()) >= -spare {
+        if deletion.grace < own && deletion.ends.duration_since(window.end()) >= -ROUNDED {
             self.cut.push(Cut {
                 pod: pod.full_name(),
                 own,

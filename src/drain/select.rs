@@ -1,5 +1,7 @@
 //! Which pods leave the node, which stay, and why.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use kube::core::{Selector, SelectorExt};
 
@@ -65,6 +67,8 @@ pub struct Selection<'a> {
     pub skip: Option<Selector>,
     /// When the node was closed.
     pub cordoned_at: Option<Timestamp>,
+    /// UIDs of the pods that were to leave before; empty at the first look.
+    pub seen: &'a BTreeSet<String>,
     /// Who came in spite of the cordon so far.
     pub came: &'a Arrivals,
     /// The operator's own pod, as namespace/name.
@@ -116,7 +120,9 @@ impl Selection<'_> {
             .cordoned_at
             .zip(pod.created)
             .is_some_and(|(cordoned, created)| created > cordoned);
-        after && (pod.is_daemon() || pod.tolerates(&taint.key, &taint.effect))
+        // The API server's times have whole seconds, and a replacement comes in less.
+        let new = !self.seen.is_empty() && !self.seen.contains(&pod.uid);
+        (after || new) && (pod.is_daemon() || pod.tolerates(&taint.key, &taint.effect))
     }
 
     fn hesitation(&self, pod: &Pod) -> Option<BlockReason> {
@@ -351,6 +357,7 @@ pub(crate) mod tests {
                 cordon: &cordon,
                 skip: None,
                 cordoned_at: Some(at(10)),
+                seen: &BTreeSet::new(),
                 came: &Arrivals::default(),
                 own_pod: Some("web/own"),
             };

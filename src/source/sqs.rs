@@ -108,8 +108,8 @@ impl Monitor {
         let mut wait = Duration::ZERO;
         let mut in_hand = FuturesUnordered::new();
         loop {
-            let received = stop.run_until_cancelled(open.queue.receive(wait, self.visibility()));
-            let Some(received) = beside(received, &mut in_hand).await else {
+            let next = stop.run_until_cancelled(open.queue.receive(wait, self.visibility()));
+            let Some(received) = Box::pin(beside(next, &mut in_hand)).await else {
                 break;
             };
             pulse.beat();

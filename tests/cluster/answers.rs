@@ -1,5 +1,6 @@
 //! What the API server answers when a pod is told to end, and that each answer is taken for what it is.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,8 @@ use k8s_openapi::api::admissionregistration::v1::{
 };
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
-use kube::{Api, Client, Resource, ResourceExt};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Api, Client, Config, Resource, ResourceExt};
 use node_termination_operator::api::termination::BlockReason;
 use node_termination_operator::cluster::pods::send;
 use node_termination_operator::drain::pod::PodObject;
@@ -29,8 +31,20 @@ const AT_ONCE: Duration = Duration::from_secs(8);
 async fn corner(name: &str) -> (Corner, Client) {
     let corner = Corner::without_policy(name, 1).await;
     let control_plane = &corner.world.control_plane;
-    let client = control_plane.client_for(operator::USER).await.unwrap();
+    let file = control_plane.kubeconfig_for(operator::USER).unwrap();
+    let client = without_retries(&file).await;
     (corner, client)
+}
+
+/// A client that asks once, as the operator's do.
+async fn without_retries(kubeconfig: &Path) -> Client {
+    let file = Kubeconfig::read_from(kubeconfig).unwrap();
+    let options = KubeConfigOptions::default();
+    let mut config = Config::from_custom_kubeconfig(file, &options)
+        .await
+        .unwrap();
+    config.default_retry = false;
+    Client::try_from(config).unwrap()
 }
 
 /// The order to evict the pod of that name as it is now.
@@ -218,10 +232,7 @@ async fn without_the_right_to_evict_it_is_forbidden() {
     let file = control_plane
         .kubeconfig_with_token("no-rights", &token)
         .unwrap();
-    let file = kube::config::Kubeconfig::read_from(file).unwrap();
-    let options = kube::config::KubeConfigOptions::default();
-    let config = kube::Config::from_custom_kubeconfig(file, &options).await;
-    let client = Client::try_from(config.unwrap()).unwrap();
+    let client = without_retries(&file).await;
     let order = one_pod(&corner, PodOptions::default()).await;
     let answer = send(&client, &order).await;
     let (reason, by, message) = denied(&answer);

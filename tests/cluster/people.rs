@@ -161,8 +161,8 @@ async fn a_node_that_somebody_writes_to_all_the_time_is_cordoned() {
         let (client, name) = (client.clone(), name.clone());
         busy.spawn(async move {
             loop {
-                let turn = Timestamp::now().to_string();
-                let note = json!({"metadata": {"annotations": {"turn": turn}}});
+                let at = Timestamp::now().to_string();
+                let note = json!({"metadata": {"annotations": {"at": at}}});
                 patch::<Node>(&client, &name, note).await;
             }
         });
@@ -170,10 +170,14 @@ async fn a_node_that_somebody_writes_to_all_the_time_is_cordoned() {
     corner.interrupt(&node);
     corner.await_node(&node, is_cordoned).await;
     busy.abort_all();
-    corner.await_phase(&node.instance_id, Phase::Released).await;
+    let incident = corner.await_phase(&node.instance_id, Phase::Released).await;
     let patches = corner.requests(|e| e.resource == "nodes" && e.name == node.name);
     let refused = patches.iter().filter(|e| e.status_code == 409).count();
-    println!("{refused} of {} patches came too late", patches.len());
+    assert!(refused > 0, "nobody was in the way");
+    let conditions = status(&incident).conditions;
+    let cordoned = conditions.iter().find(|c| c.type_ == "Cordoned").unwrap();
+    let told = cordoned.message.contains(&refused.to_string());
+    assert!(told, "{refused}: {}", cordoned.message);
 }
 
 #[tokio::test]

@@ -23,7 +23,7 @@ async fn starve_evictions(stage: &Stage) {
     let schema: FlowSchema = serde_json::from_value(json!({
         "metadata": {"name": "starved"},
         "spec": {
-            "matchingPrecedence": 1,
+            "matchingPrecedence": 2,
             "priorityLevelConfiguration": {"name": "starved"},
             "rules": [{
                 "subjects": [{"kind": "User", "user": {"name": USER}}],

@@ -1,5 +1,7 @@
 //! Who goes when, by plan: tiers and their reserves, slow and stuck pods, times to look again.
 
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::api::policy::{Cordon, DaemonSetPods, Drain, Hesitation};
 use crate::api::termination::LeftReason;
@@ -37,6 +39,7 @@ fn planned(pods: &[Pod], drain: &Drain, window: Window, now: i64) -> Plan {
         cordon: &Cordon::default(),
         skip: None,
         cordoned_at: Some(at(0)),
+        seen: &BTreeSet::new(),
         came: &Arrivals::default(),
         own_pod: Some("web/own"),
     };
@@ -193,6 +196,25 @@ fn a_pod_that_tolerates_the_cordon_is_evicted_once_and_the_one_that_follows_is_l
     assert_eq!(plan.left[0].pod, "web/next");
     assert_eq!(plan.left[0].reason, LeftReason::Returned);
     assert!(plan.left[0].message.contains("tolerates"));
+
+    // In the same second as the cordon, or by a clock that is behind: it was not there at the first look.
+    let seen = BTreeSet::from(["uid-first".to_owned()]);
+    let selection = Selection {
+        drain: &Drain::default(),
+        cordon: &Cordon::default(),
+        skip: None,
+        cordoned_at: Some(at(0)),
+        seen: &seen,
+        came: &Arrivals::default(),
+        own_pod: None,
+    };
+    let pods = [
+        tolerant("first", -5),
+        tolerant("same", 0),
+        tolerant("behind", -30),
+    ];
+    let plan = super::plan(&pods, &selection, spot(), at(10));
+    assert_eq!((open(&plan), plan.left.len()), (vec!["first"], 2));
 }
 
 #[test]
@@ -215,6 +237,7 @@ fn late_pods_are_bounded_by_owner_over_all_plans_but_not_those_of_the_first_seco
             cordon: &cordon,
             skip: None,
             cordoned_at: Some(at(0)),
+            seen: &BTreeSet::new(),
             came: &came,
             own_pod: None,
         };

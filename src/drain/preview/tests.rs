@@ -51,6 +51,7 @@ fn of(pods: &[Pod], budgets: Vec<Budget>, drain: &Drain) -> Preview {
         cordon: &cordon,
         skip: None,
         cordoned_at: None,
+        seen: &std::collections::BTreeSet::new(),
         came: &Arrivals::default(),
         own_pod: None,
     };

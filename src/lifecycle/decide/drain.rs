@@ -72,6 +72,7 @@ impl Pass<'_> {
                 .clone()
                 .and_then(|s| s.try_into().ok()),
             cordoned_at: self.decision.status.cordoned_at.as_ref().map(|t| t.0),
+            seen: self.view.seen,
             came: self.view.came,
             own_pod: self.view.own_pod,
         }
