@@ -271,7 +271,7 @@ fn every_test_that_a_document_names_is_in_the_file_that_it_names_before() {
         let document = read(name);
         let (mut file, mut tests) = (None, 0);
         for text in quoted(&document) {
-            if text.ends_with(".rs") {
+            if Path::new(text).extension().is_some_and(|e| e == "rs") {
                 file = fs::read_to_string(source(text))
                     .ok()
                     .map(|code| (text, code));
