@@ -269,7 +269,7 @@ async fn a_webhook_that_denies_by_whatever_code_or_is_down_is_named_and_is_no_ov
         &order,
         |a| matches!(a, Answer::Denied { by, .. } if by.as_deref() == Some("down.example.com")),
     );
-    let (answer, _) = tokio::join!(answer, async {
+    let (answer, ()) = tokio::join!(answer, async {
         // The denying one goes once the other is in force too: the order in which they are asked is not ours.
         tokio::time::sleep(Duration::from_secs(2)).await;
         api.delete(&name, &DeleteParams::default()).await.unwrap();

@@ -99,9 +99,9 @@ async fn pods_that_have_ended_or_end_get_no_request_and_a_finalizer_of_a_stopped
     assert!(left[0].pod.ends_with(&kept[0].name_any()));
     assert_eq!(left[0].reason, LeftReason::Finalizers);
     assert!(left[0].message.contains("example.com/hold"));
-    let none = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+    let released = Patch::Merge(json!({"metadata": {"finalizers": null}}));
     api(&corner)
-        .patch(&kept[0].name_any(), &PatchParams::default(), &none)
+        .patch(&kept[0].name_any(), &PatchParams::default(), &released)
         .await
         .unwrap();
 }
@@ -278,11 +278,11 @@ async fn a_budget_that_can_not_be_computed_is_told_at_once_and_not_asked() {
     let maps = Api::<ConfigMap>::namespaced(corner.client.clone(), &corner.namespace);
     let owner: ConfigMap = serde_json::from_value(json!({"metadata": {"name": "owner"}})).unwrap();
     let owner = maps.create(&PostParams::default(), &owner).await.unwrap();
-    let owned = PodOptions {
+    let options = PodOptions {
         owner: owner.controller_owner_ref(&()),
         ..web()
     };
-    corner.make_pods(node, 1, owned).await;
+    corner.make_pods(node, 1, options).await;
     let budget: PodDisruptionBudget = serde_json::from_value(json!({
         "metadata": {"name": "pdb"},
         "spec": {"maxUnavailable": "50%", "selector": {"matchLabels": {"app": "web"}}},
