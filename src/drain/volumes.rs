@@ -274,6 +274,7 @@ mod tests {
             cordon: &cordon,
             skip: Some(skip),
             cordoned_at: None,
+            seen: &BTreeSet::new(),
             came: &Arrivals::default(),
             own_pod: None,
         };

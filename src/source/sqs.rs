@@ -109,11 +109,11 @@ impl Monitor {
         let mut in_hand = FuturesUnordered::new();
         loop {
             let next = stop.run_until_cancelled(open.queue.receive(wait, self.visibility()));
-            let Some(received) = Box::pin(beside(next, &mut in_hand)).await else {
+            let Some(batch) = Box::pin(beside(next, &mut in_hand)).await else {
                 break;
             };
             pulse.beat();
-            match received {
+            match batch {
                 Ok(messages) => {
                     failures = 0;
                     wait = LONG_POLL;

@@ -162,8 +162,8 @@ async fn a_node_that_somebody_writes_to_all_the_time_is_cordoned() {
         busy.spawn(async move {
             loop {
                 let at = Timestamp::now().to_string();
-                let note = json!({"metadata": {"annotations": {"at": at}}});
-                patch::<Node>(&client, &name, note).await;
+                let written = json!({"metadata": {"annotations": {"at": at}}});
+                patch::<Node>(&client, &name, written).await;
             }
         });
     }

@@ -212,7 +212,8 @@ fn a_pod_that_tolerates_the_cordon_is_evicted_once_and_the_one_that_follows_is_l
         tolerant("first", -5),
         tolerant("same", 0),
         tolerant("behind", -30),
-    ];
+    ]
+    .map(Arc::new);
     let plan = super::plan(&pods, &selection, spot(), at(10));
     assert_eq!((open(&plan), plan.left.len()), (vec!["first"], 2));
 }
