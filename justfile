@@ -22,3 +22,7 @@ demo *args:
 # The measured promises, in one table.
 bench *args:
     cargo bench --bench promises -- {{args}}
+
+# Random faults, from a random seed on: CHAOS_SEED names the first one, as a failed run prints it.
+chaos runs="30" nodes="100" seconds="30":
+    CHAOS_RUNS={{runs}} CHAOS_NODES={{nodes}} CHAOS_SECONDS={{seconds}} cargo test --test chaos -- --nocapture whatever_fails

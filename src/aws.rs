@@ -16,6 +16,7 @@ mod proxy;
 mod queue;
 #[cfg(test)]
 mod tests;
+mod time;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -27,7 +28,7 @@ use accounts::{Accounts, Clients};
 
 pub use error::{Error, Operation, Reason};
 pub use hooks::HookCache;
-pub use instances::{Instances, Reservations};
+pub use instances::{Instances, Reservations, States};
 pub use lifecycle::{Hook, Instance, Lifecycle, LifecycleAction, LifecycleResult};
 pub use metadata::{Document, Metadata};
 pub use metrics::Metrics;
@@ -105,6 +106,12 @@ impl Aws {
     pub async fn reservations(&self, account: &Account) -> Reservations {
         let clients = self.clients(account).await;
         Reservations::new(clients.ec2(), self.shared.metrics.clone())
+    }
+
+    /// The states of instances of `account`. Sends nothing.
+    pub async fn states(&self, account: &Account) -> States {
+        let clients = self.clients(account).await;
+        States::new(clients.ec2(), self.shared.metrics.clone())
     }
 
     async fn clients(&self, account: &Account) -> Clients {

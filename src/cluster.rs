@@ -1,11 +1,14 @@
 //! Effects on Kubernetes: each one request, bounded, timed out and idempotent; its answer is classified here, once.
 
 pub mod agents;
+pub mod attachments;
 pub mod client;
+pub mod denied;
 pub mod events;
 pub mod gate;
 pub mod nodes;
 pub mod objects;
+pub mod outage;
 pub mod own_node;
 pub mod pods;
 pub mod record;
@@ -16,6 +19,7 @@ pub mod watch;
 use std::time::Duration;
 
 pub use agents::{AgentWatch, Agents};
+pub use attachments::Attachments;
 pub use client::Clients;
 pub use gate::Gate;
 pub use nodes::Nodes;
@@ -41,6 +45,20 @@ pub enum Error {
         /// What came back.
         source: Box<kube::Error>,
     },
+    /// It was not sent: the operator's roles do not allow it.
+    #[error("{act}: the operator's roles do not let it {what}; asked again every few seconds")]
+    Denied {
+        /// What was tried.
+        act: &'static str,
+        /// Verb and resource.
+        what: String,
+    },
+    /// It was not sent: somebody else wrote, and what they wrote has not been seen yet.
+    #[error("{act}: somebody else wrote meanwhile")]
+    Stale {
+        /// What was tried.
+        act: &'static str,
+    },
     /// No answer within [`CALL_TIMEOUT`].
     #[error("{act}: no answer in time")]
     TimedOut {
@@ -55,6 +73,8 @@ impl Error {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::TimedOut { .. } => "TimedOut",
+            Self::Denied { .. } => "Forbidden",
+            Self::Stale { .. } => "Conflict",
             Self::Call { source, .. } => match source.as_ref() {
                 kube::Error::Api(s) if s.is_forbidden() => "Forbidden",
                 kube::Error::Api(s) if s.is_conflict() => "Conflict",
@@ -101,12 +121,28 @@ async fn call<T>(
     act: &'static str,
     call: impl Future<Output = kube::Result<T>>,
 ) -> Result<T, Error> {
+    if let Some(denied::Denied { what, .. }) = denied::is_denied(act) {
+        return Err(Error::Denied { act, what });
+    }
     match tokio::time::timeout(CALL_TIMEOUT, call).await {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(source)) => Err(Error::Call {
-            act,
-            source: Box::new(source),
-        }),
-        Err(_) => Err(Error::TimedOut { act }),
+        Ok(Ok(answer)) => {
+            denied::allowed(act);
+            Ok(answer)
+        }
+        Ok(Err(source)) => {
+            if let kube::Error::Api(status) = &source
+                && status.is_forbidden()
+            {
+                denied::forbidden(act, &status.message);
+            }
+            Err(Error::Call {
+                act,
+                source: Box::new(source),
+            })
+        }
+        Err(_) => {
+            outage::ended(false);
+            Err(Error::TimedOut { act })
+        }
     }
 }

@@ -8,6 +8,7 @@
 //! ```
 
 pub mod evictor;
+mod hand_over;
 mod hooks;
 mod leading;
 pub mod metrics;
@@ -17,5 +18,6 @@ mod received;
 pub mod termination;
 
 pub use evictor::Evictor;
+pub use hand_over::HandOver;
 pub use leading::{Parts, lead};
 pub use metrics::Metrics;

@@ -7,6 +7,7 @@
 //! ```
 
 pub mod answer;
+pub mod arrivals;
 pub mod budget;
 pub mod cordon;
 pub mod node;
@@ -16,6 +17,7 @@ pub mod preview;
 pub mod queue;
 pub mod select;
 pub mod slots;
+pub mod volumes;
 pub mod window;
 
 pub use answer::Answer;
@@ -25,4 +27,5 @@ pub use plan::{Candidate, Plan};
 pub use pod::Pod;
 pub use preview::Preview;
 pub use queue::{Order, Queue, Verb};
+pub use volumes::Attachment;
 pub use window::Window;

@@ -10,10 +10,11 @@ mod decide;
 mod lease;
 mod metrics;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use kube::Client;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -56,6 +57,11 @@ impl Config {
         self.lease_duration / 5
     }
 
+    /// How long a leader that has stepped down lets the others go first: five of their looks.
+    fn abstain_for(&self) -> Duration {
+        self.look_every() * 5
+    }
+
     /// How long after the start of a renewal we call ourselves leader. A fifth less than others wait: for clocks that do
     /// not run alike, and for the work that is under way when leadership ends.
     fn leader_for(&self) -> Duration {
@@ -74,6 +80,7 @@ pub struct Elector {
     expiry: Option<Instant>,
     observed: Observed,
     next_look: Instant,
+    step_down: Arc<Notify>,
     /// The reason of the last failure, while looks fail: it is told and logged when it changes.
     failing: watch::Sender<Option<&'static str>>,
 }
@@ -100,6 +107,7 @@ impl Elector {
             expiry: None,
             observed: Observed::nothing(now),
             next_look: now,
+            step_down: Arc::default(),
             failing: watch::Sender::new(Some("NotAsked")),
         }
     }
@@ -117,15 +125,24 @@ impl Elector {
         self.failing.subscribe()
     }
 
+    /// Notified, the elector gives the lease up and lets the others go first. What only a leader may do has to have
+    /// ended before.
+    #[must_use]
+    pub fn step_down(&self) -> Arc<Notify> {
+        self.step_down.clone()
+    }
+
     /// Stands for election until `stop`, then gives the lease up if we hold it, so that the next leader need not wait for
     /// it to run out. What only a leader may do has to have ended before `stop`.
     pub async fn run(mut self, stop: CancellationToken) {
+        let step_down = self.step_down.clone();
         loop {
             let expiry = self.expiry;
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
                 () = at(expiry) => self.follow("expired"),
+                () = step_down.notified() => self.hand_over().await,
                 (started, result) = self.look() => self.conclude(started, result),
             }
         }
@@ -217,6 +234,13 @@ impl Elector {
         if self.failing.send_replace(Some(reason)) != Some(reason) {
             warn!(lease = self.config.name, reason, %error, "lease not reachable");
         }
+    }
+
+    /// Lets go of the lease, and stands for election again once the others have had their chance.
+    async fn hand_over(&mut self) {
+        self.follow("handed over");
+        self.release().await;
+        self.next_look = Instant::now() + self.config.abstain_for();
     }
 
     async fn release(&self) {

@@ -6,21 +6,22 @@
 //!                          └─────────── one apply ─────────────┘          │     ─► Auto Scaling: heartbeat, complete
 //!                                                                         └─────► status, Events, metrics
 //!
-//!   controller ─► source, lifecycle, drain, cluster, aws, api, telemetry
-//!       source ─► event, api, aws, cluster, drain, telemetry
+//!   controller ─► source, lifecycle, drain, cluster, aws, api, telemetry, clock
+//!       source ─► event, api, aws, cluster, drain, telemetry, clock
 //!    lifecycle ─► drain, api                    pure: no client, no clock
 //!        drain ─► api                           pure
 //!        event ─► api                           pure
 //!      migrate ─► api                           pure
-//!      cluster ─► api, drain                    effects on Kubernetes
-//!          aws ─► (nothing of ours)             effects on AWS
-//!  api, leader, telemetry ─► (nothing of ours)
+//!      cluster ─► api, drain, clock             effects on Kubernetes
+//!          aws ─► clock                         effects on AWS
+//!  api, clock, leader, telemetry ─► (nothing of ours)
 //! ```
 //!
 //! `tests/architecture.rs` holds the arrows. `docs/architecture.md` tells the story.
 
 pub mod api;
 pub mod aws;
+pub mod clock;
 pub mod cluster;
 pub mod controller;
 pub mod drain;

@@ -10,6 +10,7 @@
 
 pub mod action;
 pub mod decide;
+pub mod down;
 pub mod effect;
 mod foresee;
 pub mod found;
@@ -18,6 +19,7 @@ pub mod key;
 pub mod limits;
 mod news;
 mod pods;
+mod risk;
 mod say;
 pub mod standing;
 #[cfg(test)]
@@ -25,10 +27,11 @@ mod tests;
 pub mod view;
 
 pub use decide::{Decision, decide};
+pub use down::Told;
 pub use effect::{Effect, Outcome};
 pub use found::Lookup;
 pub use key::ActionKey;
-pub use news::{News, happenings};
+pub use news::{News, hands_over, happenings};
 pub use pods::gone_before;
 pub use say::{admit, settle};
 pub use view::{HookTimeout, Machine, View};

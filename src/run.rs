@@ -2,6 +2,7 @@
 
 mod agent;
 mod controller;
+mod descriptors;
 
 use std::time::Duration;
 
@@ -36,6 +37,7 @@ pub fn agent(options: &Agent) -> anyhow::Result<()> {
 fn start(options: &Process) -> anyhow::Result<()> {
     telemetry::init(options.log_format, &options.log_level)?;
     std::panic::set_hook(Box::new(die));
+    descriptors::raise_limit();
     Ok(())
 }
 

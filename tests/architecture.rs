@@ -24,6 +24,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "aws",
             "cluster",
             "api",
+            "clock",
         ],
     ),
     ("args", &["telemetry"]),
@@ -37,18 +38,28 @@ const ARROWS: &[(&str, &[&str])] = &[
             "aws",
             "api",
             "telemetry",
+            "clock",
         ],
     ),
     (
         "source",
-        &["event", "api", "aws", "cluster", "drain", "telemetry"],
+        &[
+            "event",
+            "api",
+            "aws",
+            "cluster",
+            "drain",
+            "telemetry",
+            "clock",
+        ],
     ),
     ("lifecycle", &["drain", "api"]),
     ("drain", &["api"]),
     ("event", &["api"]),
     ("migrate", &["api"]),
-    ("cluster", &["api", "drain"]),
-    ("aws", &[]),
+    ("cluster", &["api", "drain", "clock"]),
+    ("aws", &["clock"]),
+    ("clock", &[]),
     ("leader", &[]),
     ("telemetry", &[]),
     ("api", &[]),
@@ -56,6 +67,10 @@ const ARROWS: &[(&str, &[&str])] = &[
 
 /// The modules that call nobody and do not know what time it is: `now` is an argument there.
 const PURE: &[&str] = &["api", "event", "drain", "lifecycle", "migrate"];
+
+/// The modules that may ask the machine what time it is: where the servers' time is made of it, and where no other
+/// clock's times are compared with it. All others ask `clock`.
+const OWN_CLOCK: &[&str] = &["clock", "leader"];
 
 /// How the binary names the library.
 const LIBRARY: &str = "node_termination_operator";
@@ -119,6 +134,10 @@ fn check(file: &Path, text: &str) -> BTreeSet<String> {
         }
         if PURE.contains(&module) && is_effect(&name) {
             faults.insert(format!("{module} is pure and names {}", name.join("::")));
+        } else if !OWN_CLOCK.contains(&module) && is_wall_clock(&name) {
+            faults.insert(format!(
+                "{module} reads the machine's clock: use clock::now"
+            ));
         }
     }
     faults
@@ -145,6 +164,12 @@ fn is_effect(path: &[String]) -> bool {
         || path.iter().any(|s| s == "SystemTime")
         // Timestamp::now, Instant::now, Zoned::now, under whatever name they were imported.
         || rest.last().is_some_and(|s| s == "now")
+}
+
+/// Whether a path reads the wall clock of the machine.
+fn is_wall_clock(path: &[String]) -> bool {
+    let clock = |s: &String| ["Timestamp", "SystemTime", "Zoned", "Utc"].contains(&s.as_str());
+    path.last().is_some_and(|s| s == "now") && path.iter().any(clock)
 }
 
 /// The part before the tests, which stand at the end of a file.
@@ -321,6 +346,16 @@ fn a_clock_a_client_and_a_runtime_are_found_in_pure_modules_only() {
         ]
     );
     assert_eq!(faults("cluster/nodes.rs", text), [""; 0]);
+}
+
+#[test]
+fn the_machines_clock_is_read_in_one_place() {
+    let text = "fn f() { jiff::Timestamp::now(); clock::now(); Instant::now() }";
+    assert_eq!(
+        faults("source/sqs.rs", text),
+        ["source reads the machine's clock: use clock::now"]
+    );
+    assert_eq!(faults("clock.rs", text), [""; 0]);
 }
 
 #[test]

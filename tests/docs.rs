@@ -249,6 +249,61 @@ fn links_between_documents_lead_somewhere() {
     }
 }
 
+/// Where a source file that a document names stands.
+fn source(name: &str) -> PathBuf {
+    let below = if name.starts_with("tests/") || name.starts_with("src/") {
+        ""
+    } else {
+        "src"
+    };
+    root().join(below).join(name)
+}
+
+/// A sentence in the form of a function's name: what tests are called, and nothing else is.
+fn is_sentence(text: &str) -> bool {
+    let of_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    text.matches('_').count() >= 3 && text.chars().all(of_name) && !text.starts_with("node_term")
+}
+
+#[test]
+fn every_test_that_a_document_names_is_in_the_file_that_it_names_before() {
+    for (name, least) in [("docs/drain.md", 50), ("docs/architecture.md", 15)] {
+        let document = read(name);
+        let (mut file, mut tests) = (None, 0);
+        for text in quoted(&document) {
+            if text.ends_with(".rs") {
+                let path = source(text);
+                assert!(path.exists(), "{name}: there is no {text}");
+                file = Some((text, fs::read_to_string(path).unwrap()));
+            } else if is_sentence(text) {
+                let (named, code) = file.as_ref().unwrap();
+                let found = code.contains(&format!("fn {text}("));
+                assert!(found, "{name}: {named} has no {text}");
+                tests += 1;
+            }
+        }
+        assert!(tests >= least, "{name}: {tests}");
+    }
+}
+
+#[test]
+fn every_behaviour_of_the_drain_names_its_test() {
+    let document = read("docs/drain.md");
+    let (_, tables) = document
+        .split_once("\n## Where each behaviour is tested\n")
+        .unwrap();
+    let rows = tables.lines().filter(|l| l.starts_with("| "));
+    let rows = rows.filter(|l| !l.ends_with("| tests |"));
+    let mut count = 0;
+    for row in rows {
+        let cell = row.trim_end_matches('|').rsplit('|').next().unwrap();
+        let names = cell.split('`').filter(|text| is_sentence(text)).count();
+        assert!(names > 0, "no test: {row}");
+        count += 1;
+    }
+    assert!(count > 40, "{count}");
+}
+
 /// Whether a line is the heading that an anchor names, as forges derive them.
 fn is_anchor(line: &str, anchor: &str) -> bool {
     let Some(heading) = line.strip_prefix('#') else {

@@ -14,6 +14,11 @@ pub const STALLED: &str = "Stalled";
 /// A policy that only observes takes messages from its queue: nobody else gets them.
 pub const OBSERVE_CONSUMES_MESSAGES: &str = "ObserveConsumesMessages";
 
+/// The operator's roles do not let it do something that it needs to do.
+pub const FORBIDDEN: &str = "Forbidden";
+/// A Node without a provider ID may be any instance: messages about unknown instances can not be told from ours.
+pub const NODES_NOT_KNOWN: &str = "NodesNotKnown";
+
 /// The longest message that the API server takes (`metav1.Condition`), in bytes.
 const MESSAGE_MAX: usize = 32_768;
 

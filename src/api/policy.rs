@@ -240,6 +240,12 @@ pub struct Drain {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "selector::schema")]
     pub skip_pod_selector: Option<LabelSelector>,
+    /// Wait, once the pods have gone, until their volumes are detached from the node, as long as the deadline allows: a volume that is still attached to a machine that is lost can not be attached elsewhere for minutes.
+    #[serde(default = "defaults::wait_for_volume_detach")]
+    pub wait_for_volume_detach: bool,
+    /// Once EC2 says that the instance is stopped or terminated, and pods or volumes are left on its Node, put the taint node.kubernetes.io/out-of-service on the Node: Kubernetes then detaches the volumes and removes the pods at once. It is taken off when the machine returns. It costs ec2:DescribeInstances where no state change is heard.
+    #[serde(default)]
+    pub out_of_service_taint: bool,
 }
 
 /// What a PodDisruptionBudget without room means for the drain.

@@ -3,6 +3,7 @@
 mod effective;
 mod pods;
 mod status;
+mod volumes;
 
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -10,11 +11,12 @@ use serde::{Deserialize, Serialize};
 
 use super::Time;
 pub use effective::{AwsAccess, EffectivePolicy};
-pub use pods::{BlockReason, BlockedPod, PodsStatus};
+pub use pods::{BlockReason, BlockedPod, LeftPod, LeftReason, PodsStatus};
 pub use status::{
     LifecycleActionState, LifecycleActionStatus, NodeIdentity, NodeTerminationStatus, Outcome,
     Phase, SignalStatus, WaitReason, Waiting,
 };
+pub use volumes::{VOLUMES_NAMED_MAX, VolumesStatus};
 
 /// The finalizer that makes the deletion of an open object undo what was done to the node.
 pub const FINALIZER: &str = "nodetermination.dev/undo";
@@ -27,6 +29,10 @@ pub const LIFECYCLE_ACTIONS_MAX: usize = 32;
 
 /// The instance state that undoes a stop, as EC2 writes it.
 pub const RUNNING: &str = "running";
+/// The state of an instance that is off, and may be started again.
+pub const STOPPED: &str = "stopped";
+/// The state of an instance that is gone for good.
+pub const TERMINATED: &str = "terminated";
 
 /// What a rule's message starts with, so that the recorder tells the refusals apart.
 pub mod refusal {

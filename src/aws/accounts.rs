@@ -10,6 +10,7 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_sqs::config::{SharedCredentialsProvider, SharedHttpClient};
 
 use super::Account;
+use super::time::{Listen, Now};
 
 /// The most accounts kept: far more than the queues of one cluster, few enough to forget what policies no longer name.
 const KEPT: usize = 64;
@@ -32,14 +33,23 @@ pub(super) struct Clients {
 impl Clients {
     pub(super) fn new(config: SdkConfig) -> Self {
         Self {
-            sqs: aws_sdk_sqs::Client::new(&config),
-            auto_scaling: aws_sdk_autoscaling::Client::new(&config),
+            sqs: aws_sdk_sqs::Client::from_conf(
+                aws_sdk_sqs::config::Builder::from(&config)
+                    .interceptor(Listen)
+                    .build(),
+            ),
+            auto_scaling: aws_sdk_autoscaling::Client::from_conf(
+                aws_sdk_autoscaling::config::Builder::from(&config)
+                    .interceptor(Listen)
+                    .build(),
+            ),
             config,
         }
     }
 
     /// Made only for those who ask: few do.
     pub(super) fn ec2(&self) -> aws_sdk_ec2::Client {
+        // Its answers tell no more about the time than those of the other two, which are called far more often.
         aws_sdk_ec2::Client::new(&self.config)
     }
 }
@@ -94,6 +104,7 @@ pub(super) async fn own_config(region: &str, http: &SharedHttpClient) -> SdkConf
     aws_config::defaults(BehaviorVersion::latest())
         .region(Region::new(region.to_owned()))
         .http_client(http.clone())
+        .time_source(Now)
         .retry_config(RetryConfig::disabled())
         .identity_cache(identity_cache())
         .load()

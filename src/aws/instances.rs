@@ -6,6 +6,7 @@
 mod found;
 mod reservations;
 mod seen;
+mod states;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,6 +17,7 @@ use super::{Error, Metrics};
 use found::{filter, found, literal};
 pub use reservations::Reservations;
 use seen::Seen;
+pub use states::States;
 
 /// Instances of one call: half of what one filter takes (EC2 API reference, `DescribeInstances`).
 const BATCH: usize = 100;

@@ -1,6 +1,11 @@
 //! Three clients, which are three connection pools: an eviction never holds what a cordon waits for.
 
+use kube::client::ClientBuilder;
 use kube::{Client, Config};
+use tower::util::MapResultLayer;
+
+use super::outage;
+use crate::clock::{self, Server};
 
 /// The clients of the three sorts of traffic.
 #[derive(Clone)]
@@ -24,11 +29,25 @@ impl Clients {
     pub async fn infer() -> anyhow::Result<Self> {
         let mut config = Config::infer().await?;
         config.default_retry = false;
-        let client = || Client::try_from(config.clone());
+        let client = || {
+            ClientBuilder::try_from(config.clone())
+                .map(|builder| builder.with_layer(&MapResultLayer::new(heard)).build())
+        };
         Ok(Self {
             control: client()?,
             views: client()?,
             evictions: client()?,
         })
     }
+}
+
+/// Every answer tells what time it is, and that the API server is there.
+fn heard<B, E>(result: Result<http::Response<B>, E>) -> Result<http::Response<B>, E> {
+    let well = |answer: &http::Response<B>| !answer.status().is_server_error();
+    outage::ended(result.as_ref().is_ok_and(well));
+    if let Ok(answer) = &result {
+        let date = answer.headers().get(http::header::DATE);
+        clock::heard(Server::Api, date.and_then(|d| d.to_str().ok()));
+    }
+    result
 }

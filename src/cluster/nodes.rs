@@ -202,10 +202,12 @@ impl Index {
     }
 }
 
-/// Whether only the resource version differs: a kubelet's report is no news.
+/// Whether nothing differs but the resource version and the volumes: a kubelet's report is no news, nor is a volume that
+/// is attached or mounted. Who waits for its end watches the attachment.
 fn same_facts(a: &Node, b: &Node) -> bool {
     *a == Node {
         resource_version: a.resource_version.clone(),
+        volumes: a.volumes.clone(),
         ..b.clone()
     }
 }

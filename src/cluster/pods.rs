@@ -9,6 +9,7 @@ use kube::client::Body;
 use kube::core::Status;
 use serde_json::{Value, json};
 
+use super::denied;
 use crate::api::bounded;
 use crate::api::termination::BlockReason;
 use crate::drain::{Answer, Order, Verb};
@@ -27,11 +28,39 @@ const DISRUPTION_REASON: &str = "NodeTermination";
 /// The request is built by hand: kube 5.0 names the eviction's options `delete_options`, the API server ignores
 /// that, and neither the UID precondition nor the grace period would arrive. The raw answer also keeps Retry-After.
 pub async fn send(client: &Client, order: &Order) -> Answer {
-    match tokio::time::timeout(EVICTION_TIMEOUT, carry_out(client, order)).await {
+    let act = match order.verb {
+        Verb::Evict => "evict pod",
+        Verb::Delete => "delete pod",
+    };
+    if let Some(denied) = denied::is_denied(act) {
+        return forbidden(format!(
+            "the operator's roles do not let it {}",
+            denied.what
+        ));
+    }
+    let answer = match tokio::time::timeout(EVICTION_TIMEOUT, carry_out(client, order)).await {
         Ok(answer) => answer,
         Err(_) => Answer::Unanswered {
             message: "no answer in time".to_owned(),
         },
+    };
+    match &answer {
+        Answer::Denied {
+            reason: BlockReason::Forbidden,
+            message,
+            ..
+        } => denied::forbidden(act, message),
+        Answer::Accepted => denied::allowed(act),
+        _ => {}
+    }
+    answer
+}
+
+fn forbidden(message: String) -> Answer {
+    Answer::Denied {
+        reason: BlockReason::Forbidden,
+        by: None,
+        message,
     }
 }
 
@@ -160,6 +189,9 @@ async fn request(
     classify(head.status.as_u16(), retry_after, &body)
 }
 
+/// The cause of a refusal that a disruption budget is the reason of (policy/v1: `DisruptionBudgetCause`).
+const BUDGET_CAUSE: &str = "DisruptionBudget";
+
 /// What an answer means, by code, cause and message. The sources of each row stand in `docs/drain.md`.
 fn classify(code: u16, retry_after: Option<Duration>, body: &[u8]) -> Answer {
     if (200..300).contains(&code) {
@@ -167,8 +199,14 @@ fn classify(code: u16, retry_after: Option<Duration>, body: &[u8]) -> Answer {
     }
     let status: Option<Status> = serde_json::from_slice(body).ok();
     let details = status.as_ref().and_then(|s| s.details.as_ref());
-    let has_cause =
-        |reason: &str| details.is_some_and(|d| d.causes.iter().any(|c| c.reason == reason));
+    let causes = || details.iter().flat_map(|d| &d.causes);
+    let has_cause = |reason: &str| causes().any(|c| c.reason == reason);
+    // What the budget needs and has stands there, and not in the message.
+    let cause = |reason: &str| {
+        let mut said = causes().filter(|c| c.reason == reason).map(|c| &*c.message);
+        said.find(|message| !message.is_empty())
+    };
+    let about = details.map(|d| d.kind.as_str());
     let said = details
         .map(|d| d.retry_after_seconds)
         .filter(|s| *s > 0)
@@ -182,8 +220,8 @@ fn classify(code: u16, retry_after: Option<Duration>, body: &[u8]) -> Answer {
     match code {
         404 => Answer::NotFound,
         409 => Answer::Conflict,
-        429 if has_cause("DisruptionBudget") => Answer::BudgetRefused {
-            message,
+        429 if has_cause(BUDGET_CAUSE) => Answer::BudgetRefused {
+            message: cause(BUDGET_CAUSE).map_or(message, shortened),
             retry_after,
         },
         403 if has_cause("NamespaceTerminating") => Answer::NamespaceTerminating,
@@ -192,23 +230,28 @@ fn classify(code: u16, retry_after: Option<Duration>, body: &[u8]) -> Answer {
             by: webhook,
             message,
         },
-        429 => Answer::Overloaded { retry_after },
-        500 if message.contains("more than one PodDisruptionBudget") => Answer::MultipleBudgets,
-        504 if message.contains("PodDisruptionBudget") => Answer::BudgetContended,
-        400..500 => Answer::Denied {
-            reason: BlockReason::Forbidden,
+        429 if status.is_some() && retry_after.is_none() => Answer::Denied {
+            reason: BlockReason::Webhook,
             by: None,
             message,
         },
+        429 => Answer::Overloaded { retry_after },
+        403 if about == Some("poddisruptionbudget") => Answer::BudgetUncomputed { message },
+        500 if message.contains("more than one PodDisruptionBudget") => Answer::MultipleBudgets,
+        504 if message.contains("PodDisruptionBudget") => Answer::BudgetContended,
+        400..500 => forbidden(message),
         _ => Answer::ServerError { message },
     }
 }
 
 /// The webhook that denied the call, or that could not be asked (apiserver: `admission webhook "NAME" denied the
-/// request`, `failed calling webhook "NAME"`).
+/// request`, `failed calling webhook "NAME"`), or the policy that did (`ValidatingAdmissionPolicy 'NAME' with binding`).
 fn webhook_of(message: &str) -> Option<String> {
-    let rest = message.split_once("webhook \"")?.1;
-    Some(rest.split_once('"')?.0.to_owned())
+    let named = |before: &str, quote: char| {
+        let rest = message.split_once(before)?.1;
+        Some(rest.split_once(quote)?.0.to_owned())
+    };
+    named("webhook \"", '"').or_else(|| named("ValidatingAdmissionPolicy '", '\''))
 }
 
 fn shortened(message: &str) -> String {
@@ -227,13 +270,21 @@ mod tests {
         json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": message, "code": code, "details": {"causes": causes}}).to_string().into_bytes()
     }
 
+    /// As `errors.NewForbidden(policy.Resource("poddisruptionbudget"), …)` makes it.
+    fn about_budget(message: &str) -> Vec<u8> {
+        let details = json!({"group": "policy", "kind": "poddisruptionbudget", "name": "b"});
+        json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "reason": "Forbidden", "message": message, "code": 403, "details": details}).to_string().into_bytes()
+    }
+
     #[test]
+    #[allow(clippy::too_many_lines, reason = "one table of all answers")]
     fn each_answer_means_one_thing() {
         let denied = |by: Option<&str>, message: &str| {
-            let reason = if by.is_some() {
-                BlockReason::Webhook
-            } else {
+            let forbidden = message.starts_with("User");
+            let reason = if forbidden {
                 BlockReason::Forbidden
+            } else {
+                BlockReason::Webhook
             };
             Answer::Denied {
                 reason,
@@ -245,7 +296,10 @@ mod tests {
         let two = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.";
         let contended = "couldn't update PodDisruptionBudget \"b\" due to conflicts";
         let hook = "admission webhook \"no.example.com\" denied the request: not today";
+        let policy = "pods \"p\" is forbidden: ValidatingAdmissionPolicy 'no-evictions' with binding 'all' denied request: no";
         let down = "Internal error occurred: failed calling webhook \"no.example.com\": connection refused";
+        let not_ready = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": "storage is (re)initializing", "code": 429, "details": {"retryAfterSeconds": 1}});
+        let not_ready = not_ready.to_string().into_bytes();
         for (code, body, answer) in [
             (201, status(201, "", None), Answer::Accepted),
             (
@@ -273,8 +327,22 @@ mod tests {
             ),
             (
                 429,
-                status(429, "storage is (re)initializing", None),
-                Answer::Overloaded { retry_after: None },
+                not_ready,
+                Answer::Overloaded {
+                    retry_after: Some(Duration::from_secs(1)),
+                },
+            ),
+            (
+                429,
+                status(429, "come back once it has moved", None),
+                denied(None, "come back once it has moved"),
+            ),
+            (
+                403,
+                about_budget("DisruptedPods map too big - too many evictions not confirmed by PDB controller"),
+                Answer::BudgetUncomputed {
+                    message: "DisruptedPods map too big - too many evictions not confirmed by PDB controller".into(),
+                },
             ),
             (
                 429,
@@ -295,6 +363,11 @@ mod tests {
                 400,
                 status(400, hook, None),
                 denied(Some("no.example.com"), hook),
+            ),
+            (
+                422,
+                status(422, policy, None),
+                denied(Some("no-evictions"), policy),
             ),
             (500, status(500, two, None), Answer::MultipleBudgets),
             (

@@ -21,7 +21,7 @@ pub async fn report(
     finishing: bool,
 ) -> Result<(), Error> {
     let resource_version = finishing.then(|| seen.resource_version()).flatten();
-    apply::<NodeTermination>(client, seen, resource_version, status).await
+    apply::<NodeTermination>(client, "write status", seen, resource_version, status).await
 }
 
 /// Writes a policy's status.
@@ -33,11 +33,12 @@ pub async fn report_policy(
     seen: &TerminationPolicy,
     status: &TerminationPolicyStatus,
 ) -> Result<(), Error> {
-    apply::<TerminationPolicy>(client, seen, None, status).await
+    apply::<TerminationPolicy>(client, "write policy status", seen, None, status).await
 }
 
 async fn apply<K>(
     client: &Client,
+    act: &'static str,
     seen: &K,
     resource_version: Option<String>,
     status: &impl Serialize,
@@ -61,7 +62,7 @@ where
     });
     let params = PatchParams::apply(FIELD_MANAGER).force();
     call(
-        "write status",
+        act,
         api.patch_status(&seen.name_any(), &params, &Patch::Apply(body)),
     )
     .await

@@ -32,6 +32,7 @@ pub struct Views {
     client: Client,
     gate: Gate,
     inner: Arc<Mutex<Inner>>,
+    listed: broadcast::Sender<Arc<str>>,
     changes: broadcast::Sender<Arc<str>>,
 }
 
@@ -51,8 +52,9 @@ struct View {
 
 #[derive(Default)]
 struct State {
-    pods: HashMap<String, Pod>,
-    listing: HashMap<String, Pod>,
+    /// By namespace and name. They are few, and most often looked at as a whole.
+    pods: Vec<Arc<Pod>>,
+    listing: Vec<Arc<Pod>>,
     /// When a pod last appeared, or the list was complete.
     arrival: Option<Instant>,
 }
@@ -61,7 +63,7 @@ struct State {
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     /// The node's pods, by namespace and name.
-    pub pods: Vec<Pod>,
+    pub pods: Vec<Arc<Pod>>,
     /// How long no pod has appeared on the node.
     pub quiet_for: Duration,
 }
@@ -74,11 +76,18 @@ impl Views {
             client,
             gate,
             inner: Arc::default(),
+            listed: broadcast::Sender::new(CHANGES),
             changes: broadcast::Sender::new(CHANGES),
         }
     }
 
-    /// Names of nodes whose pods change from now on, or whose turn for a view has come.
+    /// Names of nodes whose pods are listed from now on: their views are complete.
+    #[must_use]
+    pub fn listed(&self) -> broadcast::Receiver<Arc<str>> {
+        self.listed.subscribe()
+    }
+
+    /// Names of nodes whose pods change from now on.
     #[must_use]
     pub fn changes(&self) -> broadcast::Receiver<Arc<str>> {
         self.changes.subscribe()
@@ -123,8 +132,7 @@ impl Views {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let quiet_for = state.arrival?.elapsed();
-        let mut pods: Vec<Pod> = state.pods.values().cloned().collect();
-        pods.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+        let pods = state.pods.clone();
         Some(Snapshot { pods, quiet_for })
     }
 
@@ -171,15 +179,18 @@ impl Views {
             config,
             stop,
             |event| {
-                if matches!(event, Event::InitDone) {
+                let tell = if matches!(event, Event::InitDone) {
                     turn = None;
-                }
+                    &self.listed
+                } else {
+                    &self.changes
+                };
                 let news = state
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner)
                     .apply(event);
                 if news {
-                    let _ = self.changes.send(name.clone());
+                    let _ = tell.send(name.clone());
                 }
             },
         )
@@ -222,34 +233,43 @@ impl State {
                 false
             }
             Event::InitApply(object) => {
-                let pod = Pod::from(object);
-                self.listing.insert(pod.uid.clone(), pod);
+                self.listing.push(Arc::new(object.into()));
                 false
             }
             Event::InitDone => {
                 self.pods = std::mem::take(&mut self.listing);
+                self.pods.sort_by(|a, b| place(a).cmp(&place(b)));
                 self.arrival = Some(Instant::now());
                 true
             }
-            Event::Apply(object) => {
-                let pod = Pod::from(object);
-                let before = self.pods.insert(pod.uid.clone(), pod.clone());
-                if before.is_none() {
-                    self.arrival = Some(Instant::now());
-                }
-                before.is_none_or(|b| {
-                    b != Pod {
-                        resource_version: b.resource_version.clone(),
-                        ..pod
-                    }
-                })
+            Event::Apply(object) => self.put(object.into()),
+            Event::Delete(object) => {
+                let before = self.pods.len();
+                self.pods
+                    .retain(|pod| Some(&pod.uid) != object.metadata.uid.as_ref());
+                self.pods.len() < before
             }
-            Event::Delete(object) => object
-                .metadata
-                .uid
-                .is_some_and(|uid| self.pods.remove(&uid).is_some()),
         }
     }
+
+    /// Takes a pod as it is now; whether more than its resource version is new.
+    fn put(&mut self, pod: Pod) -> bool {
+        if let Some(known) = self.pods.iter_mut().find(|known| known.uid == pod.uid) {
+            let before = std::mem::replace(known, Arc::new(pod));
+            return !before.is_like(known);
+        }
+        self.arrival = Some(Instant::now());
+        let at = self
+            .pods
+            .partition_point(|known| place(known) < place(&pod));
+        self.pods.insert(at, Arc::new(pod));
+        true
+    }
+}
+
+/// A pod's place among those of its node. Two of one name are told apart by their UID.
+fn place(pod: &Pod) -> (&str, &str, &str) {
+    (&pod.namespace, &pod.name, &pod.uid)
 }
 
 #[cfg(test)]

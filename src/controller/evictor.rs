@@ -4,13 +4,14 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use jiff::Timestamp;
 use kube::Client;
 use tokio::sync::{Notify, broadcast, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::metrics::Metrics;
+use crate::api::termination::BlockReason;
+use crate::clock;
 use crate::cluster::watch::BudgetEvent;
 use crate::cluster::{Gate, pods};
 use crate::drain::plan::Candidate;
@@ -67,7 +68,7 @@ impl Evictor {
         if matches!(event, BudgetEvent::Listed(_)) {
             self.budgets_known.send_replace(true);
         }
-        event.tell(&mut self.queue(), Timestamp::now());
+        event.tell(&mut self.queue(), clock::now());
         self.news.notify_one();
     }
 
@@ -83,17 +84,16 @@ impl Evictor {
 
     /// Hands a node's pods over, in place of those handed over before.
     pub fn offer(&self, node: &str, uid: &str, candidates: Vec<Candidate>) {
-        self.names
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(uid.to_owned(), node.into());
-        let changed = {
+        self.name(node, uid);
+        let (new, changed) = {
             let mut queue = self.queue();
-            let before = blocked(&queue.work(uid));
-            queue.offer(uid, candidates, Timestamp::now());
-            before != blocked(&queue.work(uid))
+            let before = reasons(queue.work(uid));
+            let new = queue.offer(uid, candidates, clock::now());
+            (new, before != reasons(queue.work(uid)))
         };
-        self.news.notify_one();
+        if new {
+            self.news.notify_one();
+        }
         if changed {
             self.tell(uid);
         }
@@ -108,7 +108,7 @@ impl Evictor {
             .remove(uid);
     }
 
-    /// What is known of a node's pods, and how many were deleted past a refusal.
+    /// Which of a node's pods are blocked, and how many were deleted past a refusal.
     #[must_use]
     pub fn work(&self, uid: &str) -> (Vec<Work>, u32) {
         let queue = self.queue();
@@ -118,7 +118,7 @@ impl Evictor {
     /// What a drain by this plan would do. Nothing is handed over.
     #[must_use]
     pub fn preview(&self, plan: &Plan) -> Preview {
-        let now = Timestamp::now();
+        let now = clock::now();
         let blocked = self.queue().would_hold(&plan.candidates, now);
         preview::preview(plan, blocked, now)
     }
@@ -129,7 +129,7 @@ impl Evictor {
         let mut calls: JoinSet<(Order, Answer)> = JoinSet::new();
         while !stop.is_cancelled() {
             pulse.beat();
-            self.fill(&mut calls, slots);
+            self.fill(&mut calls, &slots);
             let pause = self.pause(calls.len() >= slots.limit());
             tokio::select! {
                 () = stop.cancelled() => {}
@@ -154,13 +154,13 @@ impl Evictor {
         }
     }
 
-    fn fill(&self, calls: &mut JoinSet<(Order, Answer)>, slots: Slots) {
+    fn fill(&self, calls: &mut JoinSet<(Order, Answer)>, slots: &Slots) {
         let limit = if self.gate.is_calm() {
             slots.limit()
         } else {
             slots.limit().min(SLOTS_UNDER_PRESSURE)
         };
-        let now = Timestamp::now();
+        let now = clock::now();
         while calls.len() < limit {
             let Some(order) = self.queue().pop(now) else {
                 return;
@@ -179,10 +179,11 @@ impl Evictor {
         self.metrics.evicted(order.verb, &answer);
         match &answer {
             Answer::Overloaded { .. } => slots.overloaded(),
-            Answer::Unanswered { .. } | Answer::ServerError { .. } => {}
+            Answer::ServerError { .. } => slots.failed(&order.pod.uid),
+            Answer::Unanswered { .. } => {}
             _ => slots.served(),
         }
-        self.queue().answered(&order, &answer, Timestamp::now());
+        self.queue().answered(&order, &answer, clock::now());
         if !matches!(
             answer,
             Answer::Accepted | Answer::NotFound | Answer::Overloaded { .. }
@@ -202,10 +203,17 @@ impl Evictor {
         }
         let wake = self.queue().wake();
         wake.map_or(IDLE_TURN, |at| {
-            Duration::try_from(at.duration_since(Timestamp::now()))
+            Duration::try_from(at.duration_since(clock::now()))
                 .unwrap_or_default()
                 .min(IDLE_TURN)
         })
+    }
+
+    fn name(&self, node: &str, uid: &str) {
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        if names.get(uid).is_none_or(|known| **known != *node) {
+            names.insert(uid.to_owned(), node.into());
+        }
     }
 
     fn tell(&self, uid: &str) {
@@ -226,8 +234,8 @@ impl Evictor {
     }
 }
 
-fn blocked(work: &[Work]) -> Vec<(String, &'static str)> {
-    work.iter()
-        .filter_map(|w| w.block.as_ref().map(|b| (w.uid.clone(), b.reason.as_str())))
-        .collect()
+/// Who is blocked, by what sort of reason.
+fn reasons(work: Vec<Work>) -> Vec<(String, Option<BlockReason>)> {
+    let reason = |w: Work| (w.uid, w.block.map(|b| b.reason));
+    work.into_iter().map(reason).collect()
 }

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::hand_over::HandOver;
 use super::{Evictor, Metrics, policy, prune, termination};
 use crate::api::policy::TerminationPolicy;
 use crate::api::termination::NodeTermination;
 use crate::aws::Aws;
 use crate::cluster::events::Events;
-use crate::cluster::{AgentWatch, Clients, Gate, Nodes, Objects, Views};
+use crate::cluster::{AgentWatch, Attachments, Clients, Gate, Nodes, Objects, Views};
 use crate::source::{self, Recorder, Supervisor};
 use crate::telemetry::{Health, Timeline};
 
@@ -48,6 +49,8 @@ pub struct Parts {
     pub health: Health,
     /// The operator's own pod, as namespace/name.
     pub own_pod: String,
+    /// How leadership is given up by choice.
+    pub hand_over: HandOver,
 }
 
 /// Leads until `stop`: takes no new work then, and finishes the calls in flight. Nothing that only a leader knows
@@ -79,13 +82,18 @@ pub async fn lead(parts: Parts, stop: CancellationToken) {
         health: parts.health.clone(),
     });
     let views = Views::new(parts.clients.views.clone(), parts.gate.clone());
+    let attachments = Attachments::new(parts.clients.views.clone(), parts.gate.clone());
     let (evictor, timeline, metrics) = (
         parts.evictor.clone(),
         parts.timeline.clone(),
         parts.metrics.clone(),
     );
     let pulse = parts.health.pulse("eviction engine", EVICTOR_SILENCE_MAX);
-    let termination = Arc::new(termination::Context::new(parts, views.clone()));
+    let termination = Arc::new(termination::Context::new(
+        parts,
+        views.clone(),
+        attachments.clone(),
+    ));
     tokio::join!(
         policy::run(policy, stop.clone()),
         termination::run(termination.clone(), stop.clone()),
@@ -93,6 +101,7 @@ pub async fn lead(parts: Parts, stop: CancellationToken) {
         prune::run(termination, stop),
     );
     views.close_all();
+    attachments.close();
     timeline.clear();
     metrics.clear();
 }

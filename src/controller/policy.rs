@@ -87,7 +87,8 @@ fn triggers(
     // Whichever monitor it was: all policies are looked at.
     let monitors = received(context.supervisor.changes()).map(|_| None);
     let agents = changed(context.agents.changes()).map(|()| None);
-    let others = stream::select(monitors.boxed(), agents.boxed());
+    let denied = changed(cluster::denied::changes()).map(|()| None);
+    let others = stream::select_all([monitors.boxed(), agents.boxed(), denied.boxed()]);
     let context = context.clone();
     stream::once(async { None })
         .chain(stream::select(policies.boxed(), others))

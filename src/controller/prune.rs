@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::termination::Context;
 use crate::api::termination::{NodeTermination, Outcome, Phase};
+use crate::clock;
 use crate::cluster::{nodes, status};
 use crate::drain::{Node, cordon};
 
@@ -113,10 +114,7 @@ async fn prune(context: &Context) {
             (!by_hand).then(|| Record::of(object, |object| is_node_there(object, context)))
         })
         .collect();
-    for record in due(&records, Timestamp::now())
-        .into_iter()
-        .take(PRUNED_AT_ONCE)
-    {
+    for record in due(&records, clock::now()).into_iter().take(PRUNED_AT_ONCE) {
         match status::prune(&context.clients.control, &record.name, record.uid.clone()).await {
             Ok(()) => tracing::info!(nodetermination = record.name, "record pruned"),
             Err(error) => return tracing::warn!(%error, "records could not be pruned; next round"),

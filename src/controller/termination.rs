@@ -4,10 +4,13 @@ mod act;
 mod find;
 mod memory;
 mod observe;
+mod pace;
 mod report;
+mod states;
 mod triggers;
 mod turns;
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,9 +25,11 @@ use tokio_util::sync::CancellationToken;
 use super::leading::Parts;
 use crate::api::termination::{EffectivePolicy, NodeTermination, Phase};
 use crate::aws::HookCache;
-use crate::cluster::{self, Guarded, Views};
+use crate::clock;
+use crate::cluster::{self, Attachments, Guarded, Views};
 use crate::lifecycle::{self, Outcome};
 use memory::Memories;
+use states::States;
 use turns::Turns;
 
 /// The loop turns at least this often.
@@ -33,6 +38,12 @@ const TURN: Duration = Duration::from_secs(5);
 const SILENCE_MAX: Duration = Duration::from_mins(1);
 /// After a conflict the watch brings the newer object at once.
 const CONFLICT_PAUSE: Duration = Duration::from_millis(50);
+/// After so many conflicts over a node it is left alone a little longer each time: others are busy writing to it.
+const CONFLICTS_AT_ONCE: u32 = 5;
+/// By this,
+const CONFLICT_STEP: Duration = Duration::from_millis(100);
+/// up to this.
+const CONFLICT_LAST: Duration = Duration::from_secs(1);
 /// A failed call of a pass is tried again after this, doubled each time,
 const BACK_OFF_FIRST: Duration = Duration::from_millis(500);
 /// up to this.
@@ -44,6 +55,9 @@ pub struct Context {
     pub parts: Parts,
     /// The pods of draining nodes.
     pub views: Views,
+    /// What is attached to nodes whose volumes are waited for.
+    pub attachments: Attachments,
+    states: States,
     hooks: HookCache,
     memories: Memories,
     turns: Turns,
@@ -80,10 +94,12 @@ impl Error {
 impl Context {
     /// A context with nothing remembered.
     #[must_use]
-    pub fn new(parts: Parts, views: Views) -> Self {
+    pub fn new(parts: Parts, views: Views, attachments: Attachments) -> Self {
         Self {
             parts,
             views,
+            attachments,
+            states: States::default(),
             hooks: HookCache::default(),
             memories: Memories::default(),
             turns: Turns::default(),
@@ -93,6 +109,13 @@ impl Context {
 
 /// Runs the controller until `stop`; passes under way end first.
 pub async fn run(context: Arc<Context>, stop: CancellationToken) {
+    tokio::join!(
+        states::run(context.clone(), stop.clone()),
+        passes(context, stop)
+    );
+}
+
+async fn passes(context: Arc<Context>, stop: CancellationToken) {
     let pulse = context.health.pulse("termination controller", SILENCE_MAX);
     let triggers = triggers::stream(&context).take_until(stop.cancelled_owned());
     // As many passes as open incidents: a cordon must not wait for a pass that waits for its turn to write a status.
@@ -161,11 +184,11 @@ async fn round(
 ) -> Result<(Option<Timestamp>, bool), Error> {
     let seen = observe::observe(object, context);
     let turn = |policy: &EffectivePolicy| context.is_turn_of(&seen.object, policy);
-    let view = seen.view(context, &turn, Timestamp::now());
+    let view = seen.view(context, &turn, clock::now());
     let mut decision = lifecycle::decide(&view);
     let effects = std::mem::take(&mut decision.effects);
     let (outcomes, failure) = act::act(&seen.object, &view, effects, context).await;
-    let view = seen.view(context, &turn, Timestamp::now());
+    let view = seen.view(context, &turn, clock::now());
     let mut status = decision.status;
     lifecycle::settle(&view, &mut status, &outcomes);
     let more = outcomes.iter().any(Outcome::leads_on);
@@ -184,27 +207,38 @@ async fn round(
 }
 
 fn requeue_at(at: Timestamp) -> Action {
-    let wait = Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default();
+    let wait = Duration::try_from(at.duration_since(clock::now())).unwrap_or_default();
     Action::requeue(wait)
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "the signature is kube's")]
 fn back_off(object: Arc<Guarded<NodeTermination>>, error: &Error, context: Arc<Context>) -> Action {
-    if let Error::Cluster(error) = error
-        && error.is_conflict()
-    {
-        return Action::requeue(CONFLICT_PAUSE);
-    }
     let Ok(object) = &object.0 else {
         tracing::error!(nodetermination = object.name_any(), %error, "skipped");
         return Action::await_change();
     };
+    if let Error::Cluster(error) = error
+        && error.is_conflict()
+    {
+        let conflicts = context.memories.with(object, |m| m.conflicts);
+        let more = CONFLICT_STEP * conflicts.saturating_sub(CONFLICTS_AT_ONCE);
+        return Action::requeue((CONFLICT_PAUSE + more).min(CONFLICT_LAST));
+    }
     let failures = context.memories.with(object, |m| {
         m.failures = m.failures.saturating_add(1);
         m.failures
     });
     tracing::warn!(nodetermination = object.name_any(), reason = error.reason(), %error, failures, "pass failed, trying again");
-    Action::requeue((BACK_OFF_FIRST * 2_u32.pow((failures - 1).min(5))).min(BACK_OFF_LAST))
+    let wait = (BACK_OFF_FIRST * 2_u32.pow((failures - 1).min(5))).min(BACK_OFF_LAST);
+    Action::requeue(wait.mul_f64(0.5 + 0.5 * jitter(&object.name_any())))
+}
+
+/// A number from 0 to 1 for each incident: those whose passes failed together do not come again together.
+fn jitter(name: &str) -> f64 {
+    let (mut hasher, now) = (DefaultHasher::new(), clock::now());
+    (name, now.subsec_nanosecond()).hash(&mut hasher);
+    let [low, high, ..] = hasher.finish().to_le_bytes();
+    f64::from(u16::from_le_bytes([low, high])) / f64::from(u16::MAX)
 }
 
 impl Context {

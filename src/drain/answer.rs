@@ -22,6 +22,12 @@ pub enum Answer {
     },
     /// The server gave up on collisions in the budget's status: fewer at a time.
     BudgetContended,
+    /// The budget's status allows less than nothing, or counts too many evictions that nobody has confirmed: the
+    /// disruption controller has to catch up.
+    BudgetUncomputed {
+        /// What the server said.
+        message: String,
+    },
     /// More than one budget selects the pod.
     MultipleBudgets,
     /// Priority and fairness shed the request, or the server shuts down: everybody slower.
@@ -62,6 +68,7 @@ impl Answer {
             Self::Conflict => "Conflict",
             Self::BudgetRefused { .. } => "BudgetRefused",
             Self::BudgetContended => "BudgetContended",
+            Self::BudgetUncomputed { .. } => "BudgetUncomputed",
             Self::MultipleBudgets => "MultipleBudgets",
             Self::Overloaded { .. } => "Overloaded",
             Self::NamespaceTerminating => "NamespaceTerminating",

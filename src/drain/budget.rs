@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::policy::v1::{PodDisruptionBudgetSpec, PodDisruptionBudgetStatus};
 use kube::core::{ObjectMeta, Selector, SelectorExt};
 use kube::{Resource, ResourceExt};
@@ -9,11 +10,14 @@ use serde::Deserialize;
 
 use super::answer::Answer;
 use super::pod::{Phase, Pod};
+use super::window::later;
 use crate::api::termination::BlockReason;
 
 /// Evictions of one budget collide on its status: the server sleeps half a second per collision, and from
 /// eight in flight on it is slower than with four.
 const IN_FLIGHT_MAX: i32 = 4;
+/// After evictions collided in a budget's status, one at a time goes for so long.
+const CONTENDED_FOR: SignedDuration = SignedDuration::from_secs(60);
 
 /// The part of a `PodDisruptionBudget` that is read from the wire.
 #[derive(Resource, Clone, Debug, Deserialize)]
@@ -115,7 +119,7 @@ impl Budget {
             "{} healthy of {} wanted, {} pods, {} disruptions allowed",
             self.healthy, self.desired, self.expected, self.allowed
         );
-        if self.sync_failed {
+        if self.sync_failed || self.allowed < 0 {
             (
                 BlockReason::BudgetSyncFailed,
                 format!("the disruption controller can not compute the budget ({counts})"),
@@ -161,7 +165,7 @@ pub struct Gate {
     in_flight: i32,
     unseen: i32,
     refused: bool,
-    contended: bool,
+    contended_until: Option<Timestamp>,
     events: u64,
 }
 
@@ -174,7 +178,7 @@ impl Gate {
             in_flight: 0,
             unseen: 0,
             refused: false,
-            contended: false,
+            contended_until: None,
             events: 0,
         }
     }
@@ -187,12 +191,13 @@ impl Gate {
 
     /// How many evictions may be sent now.
     #[must_use]
-    pub fn permits(&self) -> i32 {
+    pub fn permits(&self, now: Timestamp) -> i32 {
         if !self.budget.observed || self.refused {
             return 0;
         }
         let left = self.room();
-        let most = if self.contended { 1 } else { IN_FLIGHT_MAX };
+        let contended = self.contended_until.is_some_and(|until| now < until);
+        let most = if contended { 1 } else { IN_FLIGHT_MAX };
         left.min(most - self.in_flight).max(0)
     }
 
@@ -203,7 +208,7 @@ impl Gate {
             in_flight: self.in_flight,
             unseen: 0,
             refused: false,
-            contended: self.contended,
+            contended_until: self.contended_until,
             events: self.events + 1,
         };
     }
@@ -220,18 +225,14 @@ impl Gate {
     /// An eviction was answered. An accepted one is not in the status that we know, and a refused one speaks of it,
     /// unless an event has passed by meanwhile: no other may come, so the status is taken as it is. At worst the
     /// server refuses once.
-    pub fn answered(&mut self, permit: &Permit, answer: &Answer) {
+    pub fn answered(&mut self, permit: &Permit, answer: &Answer, now: Timestamp) {
         self.in_flight = (self.in_flight - 1).max(0);
         let same_status = permit.events == self.events;
         match answer {
-            Answer::Accepted => {
-                self.unseen += i32::from(same_status);
-                self.contended = false;
-            }
+            Answer::Accepted => self.unseen += i32::from(same_status),
             // In spite of a permit: somebody else evicts too. Nothing until the budget's next event.
             Answer::BudgetRefused { .. } => self.refused |= same_status,
-            // The status was written too often at once: one at a time until one gets through.
-            Answer::BudgetContended => self.contended = true,
+            Answer::BudgetContended => self.contended_until = Some(later(now, CONTENDED_FOR)),
             _ => {}
         }
     }

@@ -3,12 +3,15 @@
 //! The record stands on the node itself, in one annotation: which incidents need the cordon, and what of it was
 //! ours to put on. Only that is undone, and only when the last of them has gone.
 
+pub mod out_of_service;
+
 use k8s_openapi::api::core::v1::Taint;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::node::Node;
 use crate::api::policy::Cordon;
+use out_of_service::Down;
 
 /// The annotation that holds the record.
 pub const ANNOTATION: &str = "nodetermination.dev/cordon";
@@ -26,12 +29,20 @@ pub struct CordonRecord {
     /// We set `spec.unschedulable`; before, it was not set.
     #[serde(default)]
     pub unschedulable: bool,
-    /// The taint that we put on.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub taint: Option<OwnTaint>,
+    /// The taints that we put on: two policies may want different ones.
+    #[serde(
+        default,
+        alias = "taint",
+        deserialize_with = "one_or_many",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub taints: Vec<OwnTaint>,
     /// We set the label that takes the node out of load balancers.
     #[serde(default)]
     pub excluded: bool,
+    /// We put the out-of-service taint on, because EC2 said this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub out_of_service: Option<Down>,
 }
 
 /// A taint of ours, by what makes a taint one of a kind.
@@ -47,6 +58,20 @@ impl OwnTaint {
     fn is(&self, taint: &Taint) -> bool {
         taint.key == self.key && taint.effect == self.effect
     }
+}
+
+/// Releases up to 0.1 wrote one taint, without a list.
+fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<OwnTaint>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Taints {
+        Many(Vec<OwnTaint>),
+        One(OwnTaint),
+    }
+    Ok(match Taints::deserialize(deserializer)? {
+        Taints::Many(taints) => taints,
+        Taints::One(taint) => vec![taint],
+    })
 }
 
 /// Whether the node is closed as the settings ask for, on behalf of this incident.
@@ -96,7 +121,9 @@ pub fn close(node: &Node, incident: &str, cordon: &Cordon, taint_value: &str) ->
             value: Some(taint_value.to_owned()),
             time_added: None,
         });
-        record.taint = Some(wanted);
+        if !record.taints.contains(&wanted) {
+            record.taints.push(wanted);
+        }
     }
     let mut labels = Map::new();
     if cordon.exclude_from_load_balancers && !node.labels.contains_key(EXCLUDE_LABEL) {
@@ -126,8 +153,12 @@ pub fn open(node: &Node, incident: &str, open: &[String]) -> Option<Value> {
     if record.unschedulable {
         spec.insert("unschedulable".to_owned(), Value::Null);
     }
-    if let Some(ours) = &record.taint {
-        let rest: Vec<_> = node.taints.iter().filter(|t| !ours.is(t)).collect();
+    let ours = |t: &Taint| {
+        let out_of_service = record.out_of_service.is_some() && out_of_service::is(t);
+        out_of_service || record.taints.iter().any(|ours| ours.is(t))
+    };
+    if !record.taints.is_empty() || record.out_of_service.is_some() {
+        let rest: Vec<_> = node.taints.iter().filter(|t| !ours(t)).collect();
         spec.insert("taints".to_owned(), json!(rest));
     }
     let mut labels = Map::new();
@@ -160,7 +191,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::api::GROUP;
 
-    fn node() -> Node {
+    pub(crate) fn node() -> Node {
         let taint = Taint {
             key: "team".into(),
             effect: "NoSchedule".into(),
@@ -180,6 +211,7 @@ pub(crate) mod tests {
             unschedulable: false,
             taints: vec![taint],
             cordon: None,
+            volumes: crate::drain::volumes::NodeVolumes::default(),
         }
     }
 
@@ -246,6 +278,43 @@ pub(crate) mod tests {
         let undo = open(&node, "i-1", &[]).unwrap();
         apply(&mut node, &undo);
         assert_eq!(node, before);
+    }
+
+    #[test]
+    fn the_taints_of_two_policies_are_both_undone_with_the_last_incident() {
+        let before = node();
+        let mut node = before.clone();
+        let mut other = settings();
+        other.taint.key = "example.com/other".into();
+        for (incident, cordon) in [("i-1", settings()), ("i-2", other.clone())] {
+            let patch = close(&node, incident, &cordon, "SpotInterruption");
+            apply(&mut node, &patch);
+        }
+        assert_eq!(node.taints.len(), 3);
+        let undo = open(&node, "i-1", &["i-2".to_owned()]).unwrap();
+        apply(&mut node, &undo);
+        assert!(is_closed(&node, "i-2", &other));
+        let undo = open(&node, "i-2", &[]).unwrap();
+        apply(&mut node, &undo);
+        assert_eq!(node, before);
+    }
+
+    #[test]
+    fn a_taint_that_is_put_on_twice_is_noted_once() {
+        let mut node = node();
+        let patch = close(&node, "i-1", &settings(), "SpotInterruption");
+        apply(&mut node, &patch);
+        node.taints.clear();
+        let patch = close(&node, "i-1", &settings(), "SpotInterruption");
+        apply(&mut node, &patch);
+        assert_eq!(node.cordon.unwrap().taints.len(), 1);
+    }
+
+    #[test]
+    fn a_record_with_one_taint_as_it_was_written_before_is_read() {
+        let text = r#"{"incidents":["i-1"],"taint":{"key":"k","effect":"NoSchedule"}}"#;
+        let record: CordonRecord = serde_json::from_str(text).unwrap();
+        assert_eq!(record.taints[0].key, "k");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use kube::core::ObjectMeta;
 use serde::Deserialize;
 
 use super::cordon::{ANNOTATION, CordonRecord};
+use super::volumes::NodeVolumes;
 
 /// The part of a Node that is read from the wire; the rest is never allocated.
 #[derive(Resource, Clone, Debug, Deserialize)]
@@ -49,6 +50,19 @@ pub struct NodeStatus {
     /// What the kubelet says of its machine.
     #[serde(default)]
     pub node_info: NodeInfo,
+    /// Volumes that the kubelet has mounted, or is about to mount, by their unique names.
+    #[serde(default)]
+    pub volumes_in_use: Vec<String>,
+    /// Volumes that the attach/detach controller holds for attached.
+    #[serde(default)]
+    pub volumes_attached: Vec<AttachedVolume>,
+}
+
+/// The part of an attached volume that is read.
+#[derive(Clone, Debug, Deserialize)]
+pub struct AttachedVolume {
+    /// The volume's unique name.
+    pub name: String,
 }
 
 /// The part of a Node's system information that is read.
@@ -96,6 +110,8 @@ pub struct Node {
     pub taints: Vec<Taint>,
     /// What we changed on the node, and for which incidents.
     pub cordon: Option<CordonRecord>,
+    /// The volumes that are mounted on the node or attached to it.
+    pub volumes: NodeVolumes,
 }
 
 impl From<NodeObject> for Node {
@@ -118,6 +134,7 @@ impl From<NodeObject> for Node {
                 .as_deref()
                 .and_then(instance_of)
                 .map(str::to_owned),
+            volumes: NodeVolumes::of(&object.status),
             ready: object
                 .status
                 .conditions

@@ -1,21 +1,30 @@
 //! One node's plan: what each pod on it is owed, and from when at the latest.
 
+use std::sync::Arc;
+
 use jiff::{SignedDuration, Timestamp};
 
+use super::arrivals::{self, Arrivals};
 use super::pod::Pod;
-use super::select::{Fate, Selection, Tier};
-use super::window::Window;
+use super::select::{Fate, Selection, StayReason, Tier};
+use super::window::{Window, later};
+use crate::api::bounded;
 use crate::api::policy::DisruptionBudgets;
-use crate::api::termination::BlockReason;
+use crate::api::termination::{BlockReason, LeftPod, LeftReason};
 
 /// A pod still there this long after its grace period is stuck: its kubelet is silent, or a finalizer holds it.
 const STUCK_AFTER: SignedDuration = SignedDuration::from_secs(60);
+
+/// The record names so many pods that are left, and so many that nothing brings back.
+const NAMED_MAX: usize = 10;
+/// The longest message of a pod that is left, in bytes: the field's maximum is 1024.
+const MESSAGE_MAX: usize = 1024;
 
 /// A pod that the queue should see off.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Candidate {
     /// The pod as it was last seen.
-    pub pod: Pod,
+    pub pod: Arc<Pod>,
     /// When its tier's turn comes.
     pub tier: Tier,
     /// The tier may go now.
@@ -36,13 +45,45 @@ pub struct Candidate {
     pub ignore_budgets: bool,
 }
 
+impl Candidate {
+    /// Everything but the pod.
+    pub(super) fn terms(&self) -> impl PartialEq + use<> {
+        let Self {
+            pod: _,
+            tier,
+            open,
+            force_at,
+            latest_start,
+            hesitation,
+            shorten,
+            window,
+            grace,
+            ignore_budgets,
+        } = self;
+        let order = (*tier, *open, *latest_start, *grace);
+        let terms = (*force_at, *hesitation, *shorten, *window, *ignore_budgets);
+        (order, terms)
+    }
+}
+
 /// A pod that still runs long after its grace period.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Stuck {
     /// The pod.
-    pub pod: Pod,
+    pub pod: Arc<Pod>,
     /// When its grace period was over.
     pub since: Timestamp,
+}
+
+/// A pod that was told to end with less than its grace period, to end in time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cut {
+    /// The pod, as namespace/name.
+    pub pod: String,
+    /// What it would have had.
+    pub own: SignedDuration,
+    /// What it has.
+    pub given: SignedDuration,
 }
 
 /// What a node's pods are owed now.
@@ -58,25 +99,70 @@ pub struct Plan {
     pub skipped: u32,
     /// Pods that still run long after their grace period.
     pub stuck: Vec<Stuck>,
+    /// Terminating pods whose grace period was cut to the window.
+    pub cut: Vec<Cut>,
+    /// Pods that are left and not waited for, though they are no part of the node: the first ten.
+    pub left: Vec<LeftPod>,
+    /// Pods that leave and have no controller, as namespace/name: the first ten.
+    pub unmanaged: Vec<String>,
+    /// Who came in spite of the cordon so far.
+    pub came: Arrivals,
     /// When something changes by time alone.
     pub wake: Option<Timestamp>,
 }
 
 /// Makes the plan for one node's pods.
 #[must_use]
-pub fn plan(pods: &[Pod], selection: &Selection<'_>, window: Window, now: Timestamp) -> Plan {
-    let mut plan = Plan::default();
+pub fn plan(pods: &[Arc<Pod>], selection: &Selection<'_>, window: Window, now: Timestamp) -> Plan {
+    let mut plan = Plan {
+        came: selection.came.clone(),
+        ..Plan::default()
+    };
+    let mut first = None;
     for pod in pods {
-        match selection.fate(pod) {
-            Fate::Stays(_) => plan.skipped += 1,
-            Fate::Stopped => {}
-            Fate::Leaving => plan.leave(pod, window, now),
+        let fate = selection.fate(pod);
+        let leaves = matches!(fate, Fate::Leaves(_) | Fate::LeavesLast(..));
+        if leaves && !plan.came.admit(pod, selection.cordoned_at) {
+            plan.skipped += 1;
+            plan.leave_alone(pod, LeftReason::Returned, too_many(pod));
+            continue;
+        }
+        match fate {
+            Fate::Stays(reason) => {
+                plan.skipped += 1;
+                if reason == StayReason::Returned {
+                    plan.leave_alone(pod, LeftReason::Returned, TOLERATES.to_owned());
+                }
+                continue;
+            }
+            Fate::Stopped => {
+                plan.leave_alone(pod, LeftReason::Finalizers, stopped(pod));
+                continue;
+            }
+            Fate::Leaving => plan.leave(pod, selection, window, now),
             Fate::Leaves(tier) => plan.add(pod, tier, None, selection, window),
             Fate::LeavesLast(tier, reason) => plan.add(pod, tier, Some(reason), selection, window),
         }
+        let tier = selection.tier(pod);
+        first = Some(first.map_or(tier, |before: Tier| before.min(tier)));
     }
-    plan.open_tiers(selection, pods, window, now);
+    plan.open_tiers(first, window, now);
     plan
+}
+
+const TOLERATES: &str =
+    "it came after the cordon and tolerates it: evicting it would bring the next one";
+
+fn too_many(pod: &Pod) -> String {
+    format!(
+        "others of {} came in spite of the cordon and were evicted; this one would only bring the next",
+        arrivals::owner(pod)
+    )
+}
+
+fn stopped(pod: &Pod) -> String {
+    let finalizers = pod.finalizers.join(", ");
+    format!("its containers have stopped; finalizers keep the object: {finalizers}")
 }
 
 impl Plan {
@@ -88,13 +174,16 @@ impl Plan {
 
     fn add(
         &mut self,
-        pod: &Pod,
+        pod: &Arc<Pod>,
         tier: Tier,
         hesitation: Option<BlockReason>,
         selection: &Selection<'_>,
         window: Window,
     ) {
         let grace = own_grace(pod, selection);
+        if pod.owner.is_none() && self.unmanaged.len() < NAMED_MAX {
+            self.unmanaged.push(pod.full_name());
+        }
         let latest_start = window.latest_start(grace);
         self.remaining.push(pod.uid.clone());
         self.candidates.push(Candidate {
@@ -113,7 +202,7 @@ impl Plan {
     }
 
     /// A terminating pod: waited for, cut short if it would outlive the window, named when it is stuck.
-    fn leave(&mut self, pod: &Pod, window: Window, now: Timestamp) {
+    fn leave(&mut self, pod: &Arc<Pod>, selection: &Selection<'_>, window: Window, now: Timestamp) {
         let Some(deletion) = pod.deletion else { return };
         self.remaining.push(pod.uid.clone());
         self.leaving += 1;
@@ -130,6 +219,14 @@ impl Plan {
             self.wake_at(stuck_at);
         }
         let spare = SignedDuration::from_secs(1);
+        let own = own_grace(pod, selection);
+        if deletion.grace < own && deletion.ends.duration_since(window.end()) >= -spare {
+            self.cut.push(Cut {
+                pod: pod.full_name(),
+                own,
+                given: deletion.grace,
+            });
+        }
         let too_slow = deletion.ends.duration_since(window.end()) > spare
             && window.grace(deletion.grace, now) < deletion.grace;
         if too_slow {
@@ -150,18 +247,7 @@ impl Plan {
     }
 
     /// A tier waits for the earlier ones, but not longer than its own graces need (at most half of the window).
-    fn open_tiers(
-        &mut self,
-        selection: &Selection<'_>,
-        pods: &[Pod],
-        window: Window,
-        now: Timestamp,
-    ) {
-        let first = pods
-            .iter()
-            .filter(|p| !matches!(selection.fate(p), Fate::Stays(_) | Fate::Stopped))
-            .map(|p| selection.tier(p))
-            .min();
+    fn open_tiers(&mut self, first: Option<Tier>, window: Window, now: Timestamp) {
         let mut reserve = SignedDuration::ZERO;
         let half = window
             .end()
@@ -186,6 +272,26 @@ impl Plan {
                     .filter(|c| c.tier == tier)
                     .for_each(|c| c.open = false);
             }
+        }
+    }
+
+    /// Keeps the operator's own pod back, if it is the only one left to go and loses nothing by waiting for so long.
+    pub fn hold_own(&mut self, for_at_most: SignedDuration, now: Timestamp) -> bool {
+        let in_time = |c: &Candidate| later(now, for_at_most) < c.latest_start;
+        let alone = self.remaining.len() == 1;
+        let mut candidates = self.candidates.iter_mut();
+        let own = candidates.find(|c| alone && c.open && c.tier == Tier::Own && in_time(c));
+        own.map(|c| c.open = false).is_some()
+    }
+
+    fn leave_alone(&mut self, pod: &Pod, reason: LeftReason, message: String) {
+        if self.left.len() < NAMED_MAX {
+            self.left.push(LeftPod {
+                pod: pod.full_name(),
+                uid: pod.uid.clone(),
+                reason,
+                message: bounded(message, MESSAGE_MAX),
+            });
         }
     }
 

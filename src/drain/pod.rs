@@ -48,6 +48,16 @@ pub struct PodSpec {
 struct Volume {
     #[serde(default)]
     empty_dir: Option<serde::de::IgnoredAny>,
+    #[serde(default)]
+    persistent_volume_claim: Option<Claim>,
+    #[serde(default)]
+    ephemeral: Option<serde::de::IgnoredAny>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Claim {
+    claim_name: String,
 }
 
 /// The part of a Pod's status that is read.
@@ -100,6 +110,8 @@ pub struct Owner {
     pub kind: String,
     /// The owner's API version.
     pub api_version: String,
+    /// The owner's name.
+    pub name: String,
 }
 
 /// A pod as the operator keeps it.
@@ -133,6 +145,10 @@ pub struct Pod {
     pub mirror: bool,
     /// It has an emptyDir volume.
     pub empty_dir: bool,
+    /// The claims to persistent volumes that it names.
+    pub claims: Vec<String>,
+    /// How many claims were made for it alone: generic ephemeral volumes.
+    pub own_claims: u32,
     /// Its tolerations.
     pub tolerations: Vec<Toleration>,
     /// The finalizers that may keep it after its containers have stopped.
@@ -144,6 +160,17 @@ impl Pod {
     #[must_use]
     pub fn full_name(&self) -> String {
         format!("{}/{}", self.namespace, self.name)
+    }
+
+    /// Whether it is that pod, with nothing new but perhaps its resource version.
+    #[must_use]
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.resource_version == other.resource_version
+            || *self
+                == Self {
+                    resource_version: self.resource_version.clone(),
+                    ..other.clone()
+                }
     }
 
     /// A pod of a `DaemonSet`, by its owner reference.
@@ -220,9 +247,20 @@ impl From<PodObject> for Pod {
             owner: controller.map(|o| Owner {
                 kind: o.kind,
                 api_version: o.api_version,
+                name: o.name,
             }),
             mirror: metadata.annotations.is_some_and(|a| a.contains_key(MIRROR)),
             empty_dir: spec.volumes.iter().any(|v| v.empty_dir.is_some()),
+            own_claims: spec
+                .volumes
+                .iter()
+                .map(|v| u32::from(v.ephemeral.is_some()))
+                .sum(),
+            claims: spec
+                .volumes
+                .into_iter()
+                .filter_map(|v| Some(v.persistent_volume_claim?.claim_name))
+                .collect(),
             tolerations: spec.tolerations,
             finalizers: metadata.finalizers.unwrap_or_default(),
         }

@@ -10,7 +10,8 @@ mod gates;
 mod tests;
 mod would;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -43,28 +44,51 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// Replaces what is known of one node's pods. Pods that are no longer named are forgotten.
-    pub fn offer(&mut self, node: &str, candidates: Vec<Candidate>, now: Timestamp) {
-        let uids: Vec<String> = candidates.iter().map(|c| c.pod.uid.clone()).collect();
-        let before = self
-            .nodes
-            .insert(node.to_owned(), uids.clone())
-            .unwrap_or_default();
-        for uid in before.iter().filter(|uid| !uids.contains(uid)) {
-            self.forget(uid);
-        }
+    /// Replaces what is known of one node's pods. Pods that are no longer named are forgotten. Whether one of the others
+    /// is new, or owed something new.
+    pub fn offer(&mut self, node: &str, candidates: Vec<Candidate>, now: Timestamp) -> bool {
+        let mut any = false;
+        self.name_anew(node, &candidates);
+        let node: Arc<str> = node.into();
         for candidate in candidates {
+            let known = self.entries.get(&candidate.pod.uid);
+            // Every event of a pod offers its whole node again; the others of the node stay as they are.
+            if known.is_some_and(|entry| entry.is_offered_as(&node, &candidate)) {
+                continue;
+            }
+            any = true;
+            let guard = match known {
+                Some(entry) if entry.candidate.pod.labels == candidate.pod.labels => {
+                    entry.guard.clone()
+                }
+                _ => self.gates.guard_of(&candidate.pod),
+            };
             let uid = candidate.pod.uid.clone();
-            let guard = self.gates.guard_of(&candidate.pod);
             self.unplace(&uid);
             match self.entries.get_mut(&uid) {
-                Some(entry) => entry.renew(node, candidate, guard),
+                Some(entry) => entry.renew(node.clone(), candidate, guard),
                 None => drop(
                     self.entries
-                        .insert(uid.clone(), Entry::new(node, candidate, guard)),
+                        .insert(uid.clone(), Entry::new(node.clone(), candidate, guard)),
                 ),
             }
             self.place(&uid, now);
+        }
+        any
+    }
+
+    /// Takes down which pods the node has now, and forgets those that it had.
+    fn name_anew(&mut self, node: &str, candidates: &[Candidate]) {
+        let now = || candidates.iter().map(|c| &c.pod.uid);
+        let before = self.nodes.get(node);
+        if before.is_some_and(|before| before.iter().eq(now())) {
+            return;
+        }
+        let uids: Vec<String> = now().cloned().collect();
+        let before = self.nodes.insert(node.to_owned(), uids).unwrap_or_default();
+        let there: HashSet<&String> = now().collect();
+        for uid in before.iter().filter(|uid| !there.contains(uid)) {
+            self.forget(uid);
         }
     }
 
@@ -82,7 +106,7 @@ impl Queue {
             .gates
             .selects_anew(&budget)
             .then(|| budget.id.namespace.clone());
-        let woken = self.gates.observe(budget);
+        let woken = self.gates.observe(budget, now);
         match namespace {
             Some(namespace) => self.look_again(self.uids_in(&namespace), now),
             None => self.look_again(woken, now),
@@ -144,8 +168,8 @@ impl Queue {
     /// What became of an order.
     pub fn answered(&mut self, order: &Order, answer: &Answer, now: Timestamp) {
         let accepted = *answer == Answer::Accepted;
-        if accepted && order.verb == Verb::Delete && self.nodes.contains_key(&order.node) {
-            *self.forced.entry(order.node.clone()).or_default() += 1;
+        if accepted && order.verb == Verb::Delete && self.nodes.contains_key(&*order.node) {
+            *self.forced.entry(order.node.to_string()).or_default() += 1;
         }
         if let Answer::Overloaded { retry_after } = answer {
             let wait = retry_after
@@ -157,7 +181,7 @@ impl Queue {
         let woken = order
             .permit
             .as_ref()
-            .map(|permit| self.gates.give_back(permit, answer))
+            .map(|permit| self.gates.give_back(permit, answer, now))
             .unwrap_or_default();
         let uid = &order.pod.uid;
         if let Some(entry) = self.entries.get_mut(uid) {
@@ -176,12 +200,13 @@ impl Queue {
         self.look_again(woken, now);
     }
 
-    /// What is known of a node's pods: who is blocked and why.
+    /// Which of a node's pods are blocked, and why.
     #[must_use]
     pub fn work(&self, node: &str) -> Vec<Work> {
         let uids = self.nodes.get(node).map(Vec::as_slice).unwrap_or_default();
         uids.iter()
             .filter_map(|uid| self.entries.get(uid))
+            .filter(|entry| entry.is_blocked())
             .map(Entry::work)
             .collect()
     }

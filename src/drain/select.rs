@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use kube::core::{Selector, SelectorExt};
 
+use super::arrivals::Arrivals;
 use super::pod::Pod;
 use crate::api::policy::{Cordon, DaemonSetPods, Drain, Hesitation};
 use crate::api::termination::BlockReason;
@@ -64,6 +65,8 @@ pub struct Selection<'a> {
     pub skip: Option<Selector>,
     /// When the node was closed.
     pub cordoned_at: Option<Timestamp>,
+    /// Who came in spite of the cordon so far.
+    pub came: &'a Arrivals,
     /// The operator's own pod, as namespace/name.
     pub own_pod: Option<&'a str>,
 }
@@ -150,9 +153,12 @@ pub(crate) mod tests {
             owner: Some(Owner {
                 kind: "ReplicaSet".into(),
                 api_version: "apps/v1".into(),
+                name: name.into(),
             }),
             mirror: false,
             empty_dir: false,
+            claims: vec![],
+            own_claims: 0,
             tolerations: vec![],
             finalizers: vec![],
         }
@@ -162,6 +168,7 @@ pub(crate) mod tests {
         Owner {
             kind: kind.into(),
             api_version: api_version.into(),
+            name: "owner".into(),
         }
     }
 
@@ -344,6 +351,7 @@ pub(crate) mod tests {
                 cordon: &cordon,
                 skip: None,
                 cordoned_at: Some(at(10)),
+                came: &Arrivals::default(),
                 own_pod: Some("web/own"),
             };
             assert_eq!(selection.fate(&pod), fate, "{why}");

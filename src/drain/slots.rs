@@ -1,5 +1,7 @@
 //! How many evictions may be in flight: more while the API server answers well, half when it says it is overloaded.
 
+use std::collections::BTreeSet;
+
 /// An eviction takes about 100 ms whatever the load, so a slot is worth ten a second.
 const START: usize = 32;
 /// Above this the server only queues: latency grows and the rate does not.
@@ -7,11 +9,16 @@ const CAP: usize = 64;
 /// Even an overloaded server must be able to say that it is well again.
 const FLOOR: usize = 4;
 
+/// So many pods in a row that the server fails to serve are no fault of one pod.
+const FAILURES: usize = 3;
+
 /// The adaptive limit.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Slots {
     limit: usize,
     streak: usize,
+    /// The pods of the last calls, while the server failed to serve each.
+    failed: BTreeSet<String>,
 }
 
 impl Default for Slots {
@@ -19,6 +26,7 @@ impl Default for Slots {
         Self {
             limit: START,
             streak: 0,
+            failed: BTreeSet::new(),
         }
     }
 }
@@ -32,6 +40,7 @@ impl Slots {
 
     /// The server answered: one slot more after each full window without overload.
     pub fn served(&mut self) {
+        self.failed.clear();
         self.streak += 1;
         if self.streak >= self.limit {
             self.streak = 0;
@@ -39,8 +48,19 @@ impl Slots {
         }
     }
 
+    /// The server failed to serve the eviction of the pod of that UID: half as many, if it was so for three pods in
+    /// a row.
+    pub fn failed(&mut self, uid: &str) {
+        self.streak = 0;
+        self.failed.insert(uid.to_owned());
+        if self.failed.len() >= FAILURES {
+            self.overloaded();
+        }
+    }
+
     /// The server said that it is overloaded: half as many.
     pub fn overloaded(&mut self) {
+        self.failed.clear();
         self.streak = 0;
         self.limit = (self.limit / 2).max(FLOOR);
     }
@@ -61,5 +81,22 @@ mod tests {
         assert_eq!(slots.limit(), 32);
         (0..10).for_each(|_| slots.overloaded());
         assert_eq!(slots.limit(), 4);
+    }
+
+    #[test]
+    fn three_failures_in_a_row_halve_it_if_they_are_of_different_pods() {
+        let mut slots = Slots::default();
+        (0..10).for_each(|_| slots.failed("a"));
+        slots.failed("b");
+        assert_eq!(slots.limit(), 32, "two pods");
+        slots.served();
+        slots.failed("a");
+        slots.failed("b");
+        assert_eq!(slots.limit(), 32, "not in a row");
+        slots.failed("c");
+        assert_eq!(slots.limit(), 16);
+        slots.failed("a");
+        slots.failed("b");
+        assert_eq!(slots.limit(), 16, "three more are needed");
     }
 }

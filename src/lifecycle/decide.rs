@@ -4,8 +4,10 @@ mod drain;
 mod end;
 mod find;
 mod observe;
+mod out_of_service;
 mod release;
 mod take_up;
+mod volumes;
 mod wait;
 
 use jiff::{SignedDuration, Timestamp};
@@ -13,6 +15,7 @@ use kube::ResourceExt;
 
 use super::action;
 use super::effect::Effect;
+use super::risk;
 use super::standing::standing;
 use super::view::{Machine, View};
 use crate::api::Time;
@@ -77,6 +80,7 @@ impl Pass<'_> {
             return self.let_go();
         }
         self.observe();
+        self.tell_of_service();
         if self.view.object.spec.cancel || self.view.object.metadata.deletion_timestamp.is_some() {
             return self.undo(Phase::Canceled, Outcome::Canceled);
         }
@@ -95,6 +99,9 @@ impl Pass<'_> {
         let action = action::of_all(&policy, &self.signals);
         self.take_up(&policy);
         self.heartbeats(&policy);
+        if self.returns_to_service() {
+            return;
+        }
         if self.view.object.spec.hold && !self.rests() && self.view.machine.node().is_some() {
             return self.hold(&policy);
         }
@@ -113,8 +120,11 @@ impl Pass<'_> {
                 return;
             }
         }
-        if action == Action::CordonAndDrain && !self.drain(&policy) {
-            return;
+        if action == Action::CordonAndDrain {
+            self.goes_out_of_service(&policy);
+            if !self.drain(&policy) || !self.detach(&policy) {
+                return;
+            }
         }
         if action == Action::Observe && !self.foresee(&policy) {
             return;
@@ -277,6 +287,7 @@ impl Pass<'_> {
     fn forget_blocked(&mut self) {
         let status = self.status();
         status.blocked.clear();
+        risk::forget(status);
         if let Some(pods) = &mut status.pods {
             pods.blocked = 0;
         }

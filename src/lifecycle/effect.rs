@@ -50,10 +50,24 @@ pub enum Effect {
         /// Views are given out by deadline.
         deadline: Timestamp,
     },
-    /// Watch them no more.
+    /// Watch its pods, and what is attached to it, no more.
     CloseView,
+    /// Watch what is attached to the node.
+    WatchVolumes,
+    /// Put the out-of-service taint on the node, or take it off, with this patch.
+    OutOfService {
+        /// The merge patch.
+        patch: Value,
+    },
+    /// Ask EC2 for the instance's state, with others, in a while.
+    AskState {
+        /// How AWS is reached.
+        access: AwsAccess,
+    },
     /// Hand the node's pods to the eviction queue.
     Offer(Plan),
+    /// Give leadership to another replica: the operator's own pod is the last to go.
+    HandOver,
     /// Take them back.
     Withdraw,
     /// Sum up what a drain by this plan would do. Nothing is told to end.

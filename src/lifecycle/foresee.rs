@@ -66,6 +66,7 @@ pub(super) fn tell_nothing(view: &View<'_>, status: &mut NodeTerminationStatus) 
 pub(super) fn forget(status: &mut NodeTerminationStatus) {
     status.pods = None;
     status.blocked.clear();
+    status.left.clear();
     status.outcome.take_if(|o| *o == Outcome::Observed);
     condition::remove(&mut status.conditions, WOULD_DRAIN);
 }

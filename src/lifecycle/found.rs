@@ -91,6 +91,14 @@ pub(super) fn is_unfound(
             .any(|a| a.signal_id == signal.id)
 }
 
+/// Nobody has asked yet for the hook that the signal names, or for those that it tells of.
+pub(super) fn is_unread(view: &View<'_>, signal: &Signal) -> bool {
+    match ActionKey::of_signal(signal) {
+        Some(action) => !view.hooks.contains_key(&action),
+        None => names_no_hook(signal) && !view.lookups.contains_key(&signal.id),
+    }
+}
+
 /// When the instance goes on account of the signal, and whether that is a guess: a hook has not been read.
 pub(super) fn deadline(
     view: &View<'_>,

@@ -1,8 +1,8 @@
 //! What is worth an Event: cordoned, blocked, done, failed.
 
 use super::foresee::WOULD_DRAIN;
-use super::found;
-use super::say::{CORDON_LIFTED, CORDONED, DRAINED, UNDONE, waiting};
+use super::say::{CORDON_LIFTED, CORDONED, DRAINED, OUT_OF_SERVICE, UNDONE, waiting};
+use super::{found, risk};
 use crate::api::condition;
 use crate::api::termination::{NodeTermination, NodeTerminationStatus, Outcome, Phase, WaitReason};
 
@@ -23,7 +23,12 @@ impl News {
     pub fn is_about_the_node(&self) -> bool {
         matches!(
             self.reason,
-            "Cordoned" | "CordonLifted" | "Canceled" | "Returned"
+            "Cordoned"
+                | "CordonLifted"
+                | "Canceled"
+                | "Returned"
+                | "OutOfService"
+                | "BackInService"
         )
     }
 }
@@ -65,6 +70,7 @@ pub fn happenings(
             note: said.map(|c| c.message.clone()).unwrap_or_default(),
         });
     }
+    news.extend(service(before, now));
     let works = now.started_at.is_some();
     if works && before.blocked.is_empty() && !now.blocked.is_empty() {
         let note = condition::find(&now.conditions, DRAINED)
@@ -74,6 +80,14 @@ pub fn happenings(
             reason: "Blocked",
             warning: true,
             note,
+        });
+    }
+    news.extend(nothing_brings_back(before, now));
+    if let Some(said) = risk::forecast(now).filter(|_| risk::forecast(before).is_none()) {
+        news.push(News {
+            reason: risk::DEADLINE_AT_RISK,
+            warning: true,
+            note: said.to_owned(),
         });
     }
     let outcome = now.outcome.map_or("", Outcome::as_str);
@@ -119,6 +133,17 @@ pub fn happenings(
     news
 }
 
+/// The operator's own pod is the last on its node.
+#[must_use]
+pub fn hands_over() -> News {
+    News {
+        reason: "HandsOver",
+        warning: false,
+        note: "the operator's own pod is the last to go: another replica is to lead first"
+            .to_owned(),
+    }
+}
+
 /// It waits for something, or for something else than before. Whoever holds it knows.
 fn waits(before: &NodeTerminationStatus, now: &NodeTerminationStatus) -> Option<News> {
     let reason = |s: &NodeTerminationStatus| s.waiting.as_ref().map(|w| w.reason);
@@ -133,6 +158,37 @@ fn waits(before: &NodeTerminationStatus, now: &NodeTerminationStatus) -> Option<
             WaitReason::NodeNotFound | WaitReason::Uncordoned
         ),
         note: waiting(told),
+    })
+}
+
+/// Pods without a controller leave: whoever made them must make them anew.
+fn nothing_brings_back(
+    before: &NodeTerminationStatus,
+    now: &NodeTerminationStatus,
+) -> Option<News> {
+    let new = before.unmanaged.is_empty() && !now.unmanaged.is_empty();
+    new.then(|| News {
+        reason: "UnmanagedPods",
+        warning: true,
+        note: format!(
+            "these have no controller, and nothing brings them back: {}",
+            now.unmanaged.join(", ")
+        ),
+    })
+}
+
+/// The out-of-service taint was put on, or taken off.
+fn service(before: &NodeTerminationStatus, now: &NodeTerminationStatus) -> Option<News> {
+    let is_out = |s: &NodeTerminationStatus| condition::holds(&s.conditions, OUT_OF_SERVICE);
+    let said = condition::find(&now.conditions, OUT_OF_SERVICE)?;
+    (is_out(before) != is_out(now)).then(|| News {
+        reason: if is_out(now) {
+            "OutOfService"
+        } else {
+            "BackInService"
+        },
+        warning: is_out(now),
+        note: said.message.clone(),
     })
 }
 

@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::api::termination::{BlockReason, BlockedPod, PodsStatus};
+use crate::api::termination::{BlockReason, BlockedPod, NodeTerminationStatus, PodsStatus};
 use crate::api::{Time, bounded};
 use crate::drain::Plan;
 use crate::drain::plan::Stuck;
@@ -20,8 +20,12 @@ const BY_MAX: usize = 512;
 /// Waiting for the pods before it in the same budget is no news until it lasts this long.
 const BUDGET_WAIT: SignedDuration = SignedDuration::from_secs(3);
 
+/// Why a pod on a node that is not Ready stays.
+const NOT_READY: &str =
+    "its node is not Ready, so its kubelet does not answer: what becomes of the instance decides";
+
 /// Whether the record names the pod as blocked now.
-fn is_told(block: &Block, now: Timestamp) -> bool {
+pub(super) fn is_told(block: &Block, now: Timestamp) -> bool {
     block.reason != BlockReason::Budget || now.duration_since(block.since) >= BUDGET_WAIT
 }
 
@@ -58,6 +62,7 @@ pub(super) fn count(view: &View<'_>, pods: Pods<'_>, plan: &Plan) -> PodsStatus 
         ),
         stuck: number(plan.stuck.len()),
         skipped: plan.skipped,
+        late: number(plan.came.count()).max(recorded.late),
     }
 }
 
@@ -72,11 +77,13 @@ pub fn gone_before(view: &View<'_>, plan: &Plan) -> u32 {
 }
 
 /// The pods that can not leave yet: stuck ones and those that are forced soonest first.
-pub(super) fn blocked(pods: Pods<'_>, plan: &Plan, now: Timestamp) -> Vec<BlockedPod> {
+pub(super) fn blocked(view: &View<'_>, pods: Pods<'_>, plan: &Plan) -> Vec<BlockedPod> {
+    let now = view.now;
+    let answers = view.machine.node().is_some_and(|n| n.ready);
     let mut named: Vec<BlockedPod> = plan
         .stuck
         .iter()
-        .map(stuck)
+        .map(|pod| stuck(pod, answers))
         .chain(pods.work.iter().filter_map(|w| refused(w, now)))
         .collect();
     named.sort_by(|a, b| {
@@ -90,16 +97,35 @@ pub(super) fn blocked(pods: Pods<'_>, plan: &Plan, now: Timestamp) -> Vec<Blocke
     named
 }
 
-fn stuck(stuck: &Stuck) -> BlockedPod {
-    let kept_by = if stuck.pod.finalizers.is_empty() {
-        "its kubelet has not reported its end".to_owned()
-    } else {
-        format!("finalizers: {}", stuck.pod.finalizers.join(", "))
+/// Names the pods that are left and those that nothing brings back. The latter stay named when they have gone.
+pub(super) fn name_left(status: &mut NodeTerminationStatus, plan: &Plan) {
+    status.left.clone_from(&plan.left);
+    for pod in &plan.unmanaged {
+        if status.unmanaged.len() < BLOCKED_MAX && !status.unmanaged.contains(pod) {
+            status.unmanaged.push(pod.clone());
+        }
+    }
+}
+
+/// A pod that does not end. It is never removed by force: while its containers may run, a second one must not.
+fn stuck(stuck: &Stuck, answers: bool) -> BlockedPod {
+    let finalizers = stuck.pod.finalizers.join(", ");
+    let (reason, kept_by) = match (answers, finalizers.is_empty()) {
+        (true, true) => (
+            BlockReason::Stuck,
+            "its kubelet has not reported its end".to_owned(),
+        ),
+        (true, false) => (BlockReason::Stuck, format!("finalizers: {finalizers}")),
+        (false, true) => (BlockReason::KubeletUnresponsive, NOT_READY.to_owned()),
+        (false, false) => (
+            BlockReason::KubeletUnresponsive,
+            format!("{NOT_READY}; finalizers: {finalizers}"),
+        ),
     };
     BlockedPod {
         pod: stuck.pod.full_name(),
         uid: stuck.pod.uid.clone(),
-        reason: BlockReason::Stuck,
+        reason,
         by: None,
         since: Time(stuck.since),
         force_time: None,

@@ -20,6 +20,8 @@ pub(super) const CORDONED: &str = "Cordoned";
 pub(super) const UNDONE: &str = "Undone";
 /// Every pod that was to leave has left.
 pub(super) const DRAINED: &str = "Drained";
+/// The node carries the out-of-service taint that we put on.
+pub(super) const OUT_OF_SERVICE: &str = "OutOfService";
 /// Nothing is owed to Auto Scaling.
 const LIFECYCLE_COMPLETED: &str = "LifecycleCompleted";
 /// Somebody opened a node that we had closed.
@@ -28,6 +30,9 @@ pub(super) const CORDON_LIFTED: &str = "CordonLifted";
 const HOOK_TIMEOUT_UNKNOWN: &str = "HookTimeoutUnknown";
 /// The policy's heartbeat interval is not below the hook's time-out.
 const HEARTBEAT_SHORTENED: &str = "HeartbeatShortened";
+
+/// The API server gave no answer for a while, in which nothing could be done or written.
+const API_AVAILABLE: &str = "APIAvailable";
 
 /// The longest message of a lifecycle action, in bytes: the field's maximum is 1024.
 const MESSAGE_MAX: usize = 1024;
@@ -169,13 +174,29 @@ fn statements(view: &View<'_>, status: &NodeTerminationStatus) -> Vec<Statement>
         ));
     }
     say.extend(shortened(view, status));
+    say.extend(outage(view, status));
     say
+}
+
+/// Tells of an outage that the incident was open in. It could not be told while it lasted.
+fn outage(view: &View<'_>, status: &NodeTerminationStatus) -> Option<Statement> {
+    let (since, until) = view.outage?;
+    let made = view.object.metadata.creation_timestamp.as_ref();
+    let was_open = made.is_some_and(|t| t.0 <= since);
+    if !was_open || status.phase.is_some_and(Phase::is_finished) {
+        return None;
+    }
+    let message = format!("the API server gave no answer from {since:.0} until {until:.0}");
+    Some(Statement::new(API_AVAILABLE, true, "Returned", message))
 }
 
 fn cordon_message(view: &View<'_>, closed: bool) -> String {
     let node = &view.object.spec.node_name;
     if closed {
-        format!("node {node} is closed to new pods")
+        match view.conflicts {
+            0 => format!("node {node} is closed to new pods"),
+            n => format!("node {node} is closed to new pods; {n} writes of others came first"),
+        }
     } else {
         format!("node {node} is open, or about to be closed")
     }
@@ -339,6 +360,9 @@ fn kstatus(status: &mut NodeTerminationStatus, generation: Option<i64>, now: Tim
     let message = match phase {
         Phase::Pending => "recorded; work has not started".to_owned(),
         Phase::Waiting => status.waiting.as_ref().map_or_else(String::new, waiting),
+        Phase::Draining if status.drained_at.is_some() => {
+            "the volumes of the pods that have gone are being detached".to_owned()
+        }
         Phase::Draining => "the node's pods are leaving".to_owned(),
         Phase::Releasing => "lifecycle actions are being completed".to_owned(),
         Phase::Released if status.reason == Some(SignalKind::Manual) => {

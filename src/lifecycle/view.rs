@@ -1,14 +1,17 @@
 //! Everything that a decision may go by.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::down::Told;
 use super::found::Lookup;
 use super::key::ActionKey;
 use crate::api::termination::{EffectivePolicy, NodeTermination};
+use crate::drain::arrivals::Arrivals;
 use crate::drain::queue::Work;
-use crate::drain::{Node, Pod};
+use crate::drain::{Attachment, Node, Pod};
 
 /// What one pass sees.
 pub struct View<'a> {
@@ -28,16 +31,28 @@ pub struct View<'a> {
     pub recorded: &'a BTreeSet<ActionKey>,
     /// The node's pods, once its view is complete.
     pub pods: Option<Pods<'a>>,
+    /// The volumes that are attached to the node, once all attachments are listed.
+    pub attachments: Option<&'a [Attachment]>,
+    /// What EC2 last said of the instance when it was asked.
+    pub told: Option<&'a Told>,
     /// UIDs of pods that were to leave, as far as this process has seen.
     pub seen: &'a BTreeSet<String>,
+    /// Who came in spite of the cordon, as far as this process has seen.
+    pub came: &'a Arrivals,
     /// Pods that had gone before this process saw the node.
     pub gone_before: u32,
+    /// When the API server last gave no answer for a while: from when until when.
+    pub outage: Option<(Timestamp, Timestamp)>,
+    /// How often somebody else's write to the node came before ours.
+    pub conflicts: u32,
     /// Other open incidents that stand on the node's record: they need the cordon too.
     pub neighbours: &'a [String],
     /// Another open incident of this node drains it, with an earlier deadline: it hands the pods to the queue.
     pub follows: bool,
     /// Whether the policy's limit lets this incident start now. It is asked only when that matters.
     pub turn: &'a (dyn Fn(&EffectivePolicy) -> bool + Sync),
+    /// Whether leadership may go to another replica before the operator's own pod does.
+    pub may_hand_over: bool,
     /// The operator's own pod, as namespace/name.
     pub own_pod: Option<&'a str>,
 }
@@ -46,7 +61,7 @@ pub struct View<'a> {
 #[derive(Clone, Copy)]
 pub struct Pods<'a> {
     /// The pods.
-    pub pods: &'a [Pod],
+    pub pods: &'a [Arc<Pod>],
     /// How long no pod has appeared.
     pub quiet_for: SignedDuration,
     /// Who is blocked and why.
@@ -60,8 +75,10 @@ pub struct Pods<'a> {
 pub enum Machine<'a> {
     /// It is there, and it is the one.
     Present(&'a Node),
-    /// There is no Node of that name, or another machine has it.
+    /// There is no Node of that name any more. The instance may run on: somebody may have deleted the Node.
     Gone,
+    /// Another machine has the name now. It is none of ours.
+    Replaced,
     /// The Node has the UID that the incident names, and its provider ID names another instance.
     Mismatch,
 }
@@ -74,7 +91,7 @@ impl<'a> Machine<'a> {
         let other_uid = |n: &Node| object.node_uid().is_some_and(|uid| uid != n.uid);
         let said = object.spec.instance_id.as_ref();
         match node {
-            Some(node) if other_uid(node) => Self::Gone,
+            Some(node) if other_uid(node) => Self::Replaced,
             Some(node) if said.is_some() && node.instance_id.as_ref() != said => Self::Mismatch,
             Some(node) => Self::Present(node),
             None => Self::Gone,

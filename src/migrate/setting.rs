@@ -283,7 +283,7 @@ pub const SETTINGS: &[Setting] = &[
         "ENABLE_OUT_OF_SERVICE_TAINT",
         "false",
         Both,
-        Nowhere("the out-of-service taint has no equivalent in this release"),
+        Policy,
     ),
     row(
         "excludeFromLoadBalancers",

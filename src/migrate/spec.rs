@@ -199,7 +199,23 @@ fn drain(values: &Values, notes: &mut Notes) -> Result<Drain, Error> {
         notes.add(About::Differs, values.shown("deleteLocalData"), text);
         Hesitation::Block
     };
+    let text = "true: once the pods have gone, the hook is completed when their volumes are detached, or at the deadline; \
+                NTH does not wait for them";
+    if values.queue {
+        notes.add(About::Differs, "drain.waitForVolumeDetach", text);
+    }
+    let taint = values.is_on("enableOutOfServiceTaint")?;
+    if taint {
+        let text = "put on once EC2 says that the instance is stopped or terminated and pods or volumes are left, and taken \
+                    off when the node returns; NTH puts it on after the drain, while the machine runs, and leaves it";
+        notes.add(
+            About::Differs,
+            values.shown("enableOutOfServiceTaint"),
+            text,
+        );
+    }
     Ok(Drain {
+        out_of_service_taint: taint && !values.is_on("cordonOnly")?,
         grace_period_seconds: grace_period(values, notes)?,
         timeout_seconds: timeout(values, notes)?,
         disruption_budgets: DisruptionBudgets::Respect,

@@ -6,7 +6,8 @@ use std::time::Duration;
 use anyhow::Context;
 use node_termination_operator::api::policy::TerminationPolicy;
 use node_termination_operator::aws::{self, Metadata};
-use node_termination_operator::cluster::{Clients, Gate, Nodes, Objects};
+use node_termination_operator::clock;
+use node_termination_operator::cluster::{Clients, Gate, Nodes, Objects, outage};
 use node_termination_operator::source::{self, Recorder, imds};
 use node_termination_operator::telemetry::{self, Health, Timeline};
 use prometheus_client::registry::Registry;
@@ -27,6 +28,8 @@ pub(super) async fn serve(options: &Agent) -> anyhow::Result<()> {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), http = %server.address(), "starts");
 
     let mut registry = Registry::with_prefix(METRICS_PREFIX);
+    clock::register(&mut registry);
+    outage::register(&mut registry);
     let (health, stop) = (Health::default(), CancellationToken::new());
     let monitor = monitor(&clients, &mut registry, &health, &stop);
     let registry = Arc::new(RwLock::new(registry));

@@ -8,12 +8,12 @@ use node_termination_operator::api::policy::TerminationPolicy;
 use node_termination_operator::api::termination::NodeTermination;
 use node_termination_operator::aws::{self, Aws};
 use node_termination_operator::cluster::events::Events;
-use node_termination_operator::cluster::{self, AgentWatch, Clients, Gate, Nodes, Objects};
-use node_termination_operator::controller::{self, Evictor, Parts};
+use node_termination_operator::cluster::{self, AgentWatch, Clients, Gate, Nodes, Objects, outage};
+use node_termination_operator::controller::{self, Evictor, HandOver, Parts};
 use node_termination_operator::telemetry::{self, Health, Timeline};
-use node_termination_operator::{leader, source};
+use node_termination_operator::{clock, leader, source};
 use prometheus_client::registry::Registry;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{METRICS_PREFIX, terminated};
@@ -36,6 +36,8 @@ pub(super) async fn serve(options: &Controller) -> anyhow::Result<()> {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), identity, namespace, http = %server.address(), "starts");
 
     let mut registry = Registry::with_prefix(METRICS_PREFIX);
+    clock::register(&mut registry);
+    outage::register(&mut registry);
     let (health, stop) = (Health::default(), CancellationToken::new());
     let lease = leader::Config {
         namespace: namespace.clone(),
@@ -68,10 +70,10 @@ pub(super) async fn serve(options: &Controller) -> anyhow::Result<()> {
         stop.clone(),
     ));
 
-    let leading = elector.subscribe();
+    let (leading, step_down) = (elector.subscribe(), elector.step_down());
     let resign = CancellationToken::new();
     let mut election = tokio::spawn(elector.run(resign.clone()));
-    let mut work = tokio::spawn(lead_when_elected(parts, leading, stop.clone()));
+    let mut work = tokio::spawn(lead_when_elected(parts, leading, step_down, stop.clone()));
 
     tokio::select! {
         told = terminated() => told?,
@@ -125,6 +127,7 @@ fn parts(
         source_metrics: source::Metrics::register(registry),
         health: health.clone(),
         agents: AgentWatch::start(clients.views.clone(), namespace, stop.clone()),
+        hand_over: HandOver::default(),
         own_pod: format!("{namespace}/{identity}"),
         clients,
         nodes,
@@ -138,6 +141,7 @@ fn parts(
 async fn lead_when_elected(
     parts: Parts,
     mut leading: watch::Receiver<bool>,
+    step_down: Arc<Notify>,
     stop: CancellationToken,
 ) {
     while stop.run_until_cancelled(becomes(&mut leading, true)).await == Some(true) {
@@ -145,12 +149,22 @@ async fn lead_when_elected(
         let mut work = tokio::spawn(controller::lead(parts.clone(), term.clone()));
         tokio::select! {
             _ = becomes(&mut leading, false) => {}
+            () = parts.hand_over.asked() => {
+                term.cancel();
+                // A call that takes longer does no harm: it carries the UID or version that it was decided by.
+                let _ = tokio::time::timeout(GRACE, &mut work).await;
+                parts.hand_over.done();
+                step_down.notify_one();
+                let _ = becomes(&mut leading, false).await;
+            }
             () = stop.cancelled() => {}
             // Nobody told it to end.
             _ = &mut work => return,
         }
         term.cancel();
-        let _ = work.await;
+        if !work.is_finished() {
+            let _ = work.await;
+        }
     }
 }
 

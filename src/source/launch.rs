@@ -23,6 +23,7 @@ use crate::api::policy::Mode;
 use crate::aws::{
     Account, Aws, HookCache, LifecycleAction, LifecycleResult, Message, Queue, Reason,
 };
+use crate::clock;
 use crate::cluster::nodes::Resolution;
 use crate::drain::Node;
 use crate::event::Launch;
@@ -206,7 +207,7 @@ impl Held {
                 .ends()
                 .await
                 .heartbeat
-                .is_some_and(|end| end < Timestamp::now())
+                .is_some_and(|end| end < clock::now())
             {
                 return self.back("Overdue");
             }
@@ -254,7 +255,7 @@ impl Held {
             if failed.is_empty() {
                 hidden_until = Instant::now() + LEASE;
                 let ends = self.ends().await;
-                let now = Timestamp::now();
+                let now = clock::now();
                 if ends.global < now {
                     return Parting::Done("Expired");
                 }

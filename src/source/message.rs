@@ -11,6 +11,7 @@ use super::sqs::{BACK_OFF_LAST, Monitor, Receiver};
 use crate::api::policy::UnknownInstances;
 use crate::api::termination::LifecycleHook;
 use crate::aws::Message;
+use crate::clock;
 use crate::cluster::nodes::Resolution;
 use crate::event::{Heard, Launch, Malformed, Parsed};
 
@@ -202,7 +203,7 @@ impl Monitor {
 }
 
 pub(super) fn is_past(time: Option<Timestamp>) -> bool {
-    time.is_some_and(|time| time < Timestamp::now())
+    time.is_some_and(|time| time < clock::now())
 }
 
 /// Another cluster may be waiting for the message, so it is given back quickly at first, then ever more slowly.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use crate::clock;
 
 /// The first wait, doubled after each further failure.
 const FIRST: Duration = Duration::from_secs(1);
@@ -18,7 +18,7 @@ pub fn back_off(failures: u32, last: Duration) -> Duration {
 /// A number from 0 to 1 that differs between processes; nothing hangs on its quality.
 #[must_use]
 pub fn jitter() -> f64 {
-    f64::from(Timestamp::now().subsec_nanosecond() % 1_000_000) / 1_000_000.0
+    f64::from(clock::now().subsec_nanosecond() % 1_000_000) / 1_000_000.0
 }
 
 #[cfg(test)]

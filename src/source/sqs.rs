@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use futures::StreamExt;
-use jiff::Timestamp;
+use futures::stream::FuturesUnordered;
+use futures::{Stream, StreamExt};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -18,6 +18,7 @@ use super::supervisor::{MonitorState, QueueKey};
 use super::trouble::Question;
 use crate::api::policy::SourceState;
 use crate::aws::{Aws, Instances, Message, Queue, ReceiptHandle};
+use crate::clock;
 use crate::event::{self, Malformed, Parsed};
 use crate::telemetry::{Health, Pulse};
 
@@ -25,6 +26,8 @@ use crate::telemetry::{Health, Pulse};
 const LONG_POLL: Duration = Duration::from_secs(20);
 /// Messages of one batch that are recorded at once; more only queue in the API server.
 const AT_ONCE: usize = 8;
+/// Batches that a receiver has in hand: while the last messages of one are recorded, and deleted, the next is begun.
+const BATCHES: usize = 2;
 /// The longest wait after failed calls: a queue that is repaired is heard within a minute.
 pub(super) const BACK_OFF_LAST: Duration = Duration::from_mins(1);
 /// A receiver that is silent for longer hangs: the longest poll, and the longest back-off, with room to settle.
@@ -103,10 +106,12 @@ impl Monitor {
         let mut failures = 0;
         // The first poll answers at once, so that the policy's state is known.
         let mut wait = Duration::ZERO;
-        while let Some(received) = stop
-            .run_until_cancelled(open.queue.receive(wait, self.visibility()))
-            .await
-        {
+        let mut in_hand = FuturesUnordered::new();
+        loop {
+            let received = stop.run_until_cancelled(open.queue.receive(wait, self.visibility()));
+            let Some(received) = beside(received, &mut in_hand).await else {
+                break;
+            };
             pulse.beat();
             match received {
                 Ok(messages) => {
@@ -116,7 +121,12 @@ impl Monitor {
                         let message = "the queue is read".to_owned();
                         self.tell(SourceState::Polling, "Polling", message);
                     }
-                    Box::pin(self.settle(receiver, messages)).await;
+                    if !messages.is_empty() {
+                        in_hand.push(Box::pin(self.settle(receiver, messages)));
+                    }
+                    while in_hand.len() >= BATCHES {
+                        in_hand.next().await;
+                    }
                 }
                 Err(error) => {
                     // One failed poll among good ones is no news.
@@ -125,10 +135,12 @@ impl Monitor {
                     }
                     let pause = back_off(failures, BACK_OFF_LAST);
                     failures += 1;
-                    let _ = stop.run_until_cancelled(tokio::time::sleep(pause)).await;
+                    let pause = stop.run_until_cancelled(tokio::time::sleep(pause));
+                    let _ = beside(pause, &mut in_hand).await;
                 }
             }
         }
+        while in_hand.next().await.is_some() {}
     }
 
     /// Settles what was received. Messages that EC2 must be asked about first hold up no other.
@@ -200,10 +212,41 @@ impl Monitor {
                     state,
                     reason: reason.to_owned(),
                     message,
-                    since: Timestamp::now(),
+                    since: clock::now(),
                 };
             }
             changed
         });
+    }
+}
+
+/// Waits for `first`, while what is in hand goes on.
+async fn beside<T>(first: impl Future<Output = T>, in_hand: &mut (impl Stream + Unpin)) -> T {
+    let mut first = std::pin::pin!(first);
+    loop {
+        tokio::select! {
+            done = &mut first => return done,
+            Some(_) = in_hand.next() => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_batch_goes_on_while_the_next_is_received_and_no_receive_is_cut_off() {
+        let second = Duration::from_secs(1);
+        let mut in_hand = FuturesUnordered::new();
+        in_hand.push(tokio::time::sleep(second));
+        let start = tokio::time::Instant::now();
+        let receive = async {
+            tokio::time::sleep(second * 3).await;
+            "message"
+        };
+        assert_eq!(beside(receive, &mut in_hand).await, "message");
+        assert!(in_hand.is_empty());
+        assert_eq!(start.elapsed(), second * 3);
     }
 }

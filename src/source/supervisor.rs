@@ -13,6 +13,7 @@ use super::settings::Settings;
 use super::sqs::Monitor;
 use crate::api::policy::{SourceState, SqsSource, TerminationPolicy};
 use crate::aws::{Account, Aws};
+use crate::clock;
 use crate::telemetry::Health;
 
 /// A queue, and as whom it is read.
@@ -161,7 +162,7 @@ impl Supervisor {
             state: SourceState::Starting,
             reason: "Starting".to_owned(),
             message,
-            since: Timestamp::now(),
+            since: clock::now(),
         });
         let stop = CancellationToken::new();
         let monitor = Monitor {

@@ -1,5 +1,6 @@
 //! Disruption budgets: waited for without a request, told, and overridden only when the policy lets it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -24,7 +25,8 @@ use testbed::operator;
 
 use crate::scene::{Corner, TEAM, something_else_is_drained, status, within};
 
-fn web() -> PodOptions {
+/// Pods that the budget of [`keep`] guards.
+pub fn web() -> PodOptions {
     PodOptions::default().label("app", "web")
 }
 
@@ -217,15 +219,15 @@ async fn an_eviction_names_the_pods_uid_so_another_pod_of_that_name_lives() {
     let client = control_plane.client_for(operator::USER).await.unwrap();
     let api = Api::<PodObject>::namespaced(corner.client.clone(), &corner.namespace);
     let mut order = Order {
-        node: "node".to_owned(),
-        pod: api.get(&name).await.unwrap().into(),
+        node: "node".into(),
+        pod: Arc::new(api.get(&name).await.unwrap().into()),
         verb: Verb::Evict,
         grace: SignedDuration::from_secs(7),
         pin_version: false,
         mark_disruption: false,
         permit: None,
     };
-    let uid = std::mem::replace(&mut order.pod.uid, "another".to_owned());
+    let uid = std::mem::replace(&mut Arc::make_mut(&mut order.pod).uid, "another".to_owned());
     for verb in [Verb::Evict, Verb::Delete] {
         order.verb = verb;
         assert_eq!(send(&client, &order).await, Answer::Conflict, "{verb:?}");
@@ -233,7 +235,7 @@ async fn an_eviction_names_the_pods_uid_so_another_pod_of_that_name_lives() {
     let pods = Api::<Pod>::namespaced(corner.client.clone(), &corner.namespace);
     let pod = pods.get(&name).await.unwrap();
     assert!(pod.metadata.deletion_timestamp.is_none());
-    order.pod.uid = uid;
+    Arc::make_mut(&mut order.pod).uid = uid;
     order.verb = Verb::Evict;
     assert_eq!(send(&client, &order).await, Answer::Accepted);
     let selector = watcher::Config::default().fields(&format!("metadata.name={name}"));

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::large_futures)] // this binary is nothing but tests
 
 mod agents;
+mod answers;
 mod bare;
 mod budgets;
 mod cost;
@@ -19,6 +20,8 @@ mod nodes;
 mod nth;
 mod observe;
 mod people;
+mod pods;
+mod process;
 mod queue;
 mod record;
 mod reservation;
@@ -26,4 +29,5 @@ mod scene;
 mod schema;
 mod shared;
 mod telling;
+mod turns;
 mod waiting;

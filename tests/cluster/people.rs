@@ -151,6 +151,26 @@ async fn a_node_that_somebody_uncordons_during_its_drain_is_cordoned_again() {
 }
 
 #[tokio::test]
+async fn a_node_that_somebody_writes_to_all_the_time_is_cordoned() {
+    let corner = Corner::new("busy", 1, json!({})).await;
+    let node = corner.nodes[0].clone();
+    let (client, name) = (corner.client.clone(), node.name.clone());
+    let busy = tokio::spawn(async move {
+        for turn in 0_u32.. {
+            let note = json!({"metadata": {"annotations": {"turn": turn.to_string()}}});
+            patch::<Node>(&client, &name, note).await;
+        }
+    });
+    corner.interrupt(&node);
+    corner.await_node(&node, is_cordoned).await;
+    busy.abort();
+    corner.await_phase(&node.instance_id, Phase::Released).await;
+    let patches = corner.requests(|e| e.resource == "nodes" && e.name == node.name);
+    let refused = patches.iter().filter(|e| e.status_code == 409).count();
+    println!("{refused} of {} patches came too late", patches.len());
+}
+
+#[tokio::test]
 async fn the_incident_after_a_canceled_one_drains_the_same_node() {
     let corner = stalled("again", json!({})).await;
     let node = &corner.nodes[0];

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use node_termination_operator::api::condition;
 use node_termination_operator::api::termination::{Outcome, Phase};
 use serde_json::json;
 use testbed::Operator;
@@ -47,6 +48,8 @@ async fn a_drain_goes_on_after_an_outage_of_the_api_server_and_a_notice_sent_mea
     println!("released {:.1?} after its return", back.elapsed());
     assert_eq!(drained.outcome, Some(Outcome::Drained));
     assert_eq!(drained.pods.unwrap().summary, "4/4");
+    let told = condition::find(&drained.conditions, "APIAvailable").unwrap();
+    assert!(told.message.contains("gave no answer from"), "{told:?}");
     stage.await_phase(other, Phase::Released).await;
     stage.await_empty_queue().await;
     for replica in [&stage.first, &stage.second] {

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use kube::api::PostParams;
 use node_termination_operator::api::termination::{Outcome, Phase};
 use serde_json::json;
-use testbed::Operator;
-use testbed::cluster::PodOptions;
+use testbed::cluster::{PodOptions, await_object};
+use testbed::{Operator, operator};
 use tokio::time::Instant;
 
 use crate::stage::{LEASE, Stage};
@@ -82,6 +85,39 @@ async fn a_leader_that_was_frozen_for_longer_than_its_lease_acts_no_more_when_it
     assert!(!stage.first.leads().await && stage.second.leads().await);
     assert_eq!(evictions(&stage.first).await, 0);
     assert_eq!(evictions(&stage.second).await, 5);
+}
+
+#[tokio::test]
+async fn before_the_leaders_own_pod_goes_another_replica_leads_and_it_evicts_that_pod() {
+    let stage = Stage::new(json!({})).await;
+    let node = &stage.nodes[0];
+    // As the Deployment would make it: the replica's identity is its pod's name.
+    let safe = json!({
+        "allowPrivilegeEscalation": false, "runAsNonRoot": true,
+        "capabilities": {"drop": ["ALL"]}, "seccompProfile": {"type": "RuntimeDefault"},
+    });
+    let own: Pod = serde_json::from_value(json!({
+        "metadata": {"name": stage.first.identity()},
+        "spec": {"nodeName": node.name, "containers": [
+            {"name": "main", "image": "example.invalid/none", "securityContext": safe},
+        ]},
+    }))
+    .unwrap();
+    let home = Api::<Pod>::namespaced(stage.client.clone(), operator::NAME);
+    home.create(&PostParams::default(), &own).await.unwrap();
+    let pods = stage.pods(node, 2, &PodOptions::default()).await;
+    stage.interrupt(node);
+    stage.await_gone(&pods).await;
+    let gone = await_object(home, stage.first.identity(), |p| p.is_none());
+    stage.within("the own pod goes", gone).await;
+    assert!(!stage.first.leads().await && stage.second.leads().await);
+    let drained = stage.await_phase(node, Phase::Released).await;
+    assert_eq!(drained.outcome, Some(Outcome::Drained));
+    assert_eq!(drained.pods.unwrap().summary, "3/3");
+    let logs = stage.first.process().logs();
+    assert!(logs.contains("handed over") && logs.contains("lease released"));
+    assert_eq!(evictions(&stage.first).await, 2);
+    assert_eq!(evictions(&stage.second).await, 1);
 }
 
 /// How many pods the replica has told to end.

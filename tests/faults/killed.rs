@@ -86,7 +86,7 @@ async fn a_notice_that_was_recorded_and_not_cordoned_when_the_leader_was_killed_
 }
 
 /// Gives the operator's role the right to patch nodes, or takes it, and waits until that holds.
-async fn may_patch_nodes(stage: &Stage, may: bool) {
+pub async fn may_patch_nodes(stage: &Stage, may: bool) {
     let verbs = if may {
         json!(["get", "list", "watch", "patch"])
     } else {

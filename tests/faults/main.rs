@@ -4,8 +4,12 @@
 
 mod api_server;
 mod aws;
+mod clock;
 mod handover;
 mod killed;
 mod launch;
+mod overload;
+mod rights;
 mod stage;
 mod start;
+mod vanished;

@@ -17,7 +17,7 @@ use testbed::aws::{Aws, EndedBy, LifecycleAction, LifecycleResult, Queue, REGION
 use testbed::cluster::{
     self, Budget, PodOptions, TestNode, await_object, delete_node, make_pdb, make_pods, map,
 };
-use testbed::{ControlPlane, Operator, operator};
+use testbed::{ControlPlane, Operator, Skew, operator};
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
@@ -66,16 +66,26 @@ pub struct Stage {
 impl Stage {
     /// Two nodes, and a policy with these settings beside its queue, which is being read by the leader.
     pub async fn new(settings: Value) -> Self {
+        Self::skewed(settings, [SignedDuration::ZERO; 2]).await
+    }
+
+    /// The same, with replicas whose clocks are ahead by so much.
+    pub async fn skewed(settings: Value, ahead: [SignedDuration; 2]) -> Self {
         let turn = turn().await;
         let control_plane = operator::control_plane(true).await.unwrap();
         operator::install(&control_plane, repository())
             .await
             .unwrap();
         let aws = Aws::start().unwrap();
-        let start = |identity| start(&control_plane, &aws, identity);
-        let first = start("first");
+        let start = |identity, ahead: SignedDuration| {
+            let skew = (!ahead.is_zero()).then(|| Skew::new(ahead).unwrap());
+            let extra = skew.as_ref().map(Skew::env);
+            let extra = extra.as_ref().map_or(&[][..], |e| &e[..]);
+            start_with(&control_plane, &aws, identity, extra)
+        };
+        let first = start("first", ahead[0]);
         first.await_leader().await.unwrap();
-        let second = start("second");
+        let second = start("second", ahead[1]);
         let client = control_plane.client().await.unwrap();
         let namespace = cluster::namespace(&client, "faults").await.unwrap();
         let nodes = cluster::make_nodes(&client, "node", 2, &map(&[]))
@@ -141,12 +151,30 @@ impl Stage {
 
     /// Sends a spot notice for the node, as of now.
     pub fn interrupt(&self, node: &TestNode) {
-        let notice = events::spot_interruption(&node.instance_id, Timestamp::now());
+        self.interrupt_at(node, Timestamp::now());
+    }
+
+    /// Sends a spot notice for the node, as of that time.
+    pub fn interrupt_at(&self, node: &TestNode, time: Timestamp) {
+        let notice = events::spot_interruption(&node.instance_id, time);
         self.queue.send(notice).unwrap();
     }
 
     /// Lets an Auto Scaling group terminate the node, with a hook that waits for an hour. The notice is so old.
     pub fn scale_in(&self, node: &TestNode, age: SignedDuration) -> (LifecycleAction, Timestamp) {
+        let (action, noticed) = self.begin_scale_in(node, age);
+        self.queue
+            .send(events::terminate_lifecycle(&action, noticed))
+            .unwrap();
+        (action, noticed)
+    }
+
+    /// The same, and nobody is told.
+    pub fn begin_scale_in(
+        &self,
+        node: &TestNode,
+        age: SignedDuration,
+    ) -> (LifecycleAction, Timestamp) {
         let (group, hook) = ("workers", "drain");
         let an_hour = Duration::from_hours(1);
         self.aws
@@ -159,11 +187,7 @@ impl Stage {
         // An event's time has whole seconds.
         let noticed = (Timestamp::now() - age).as_second();
         let noticed = Timestamp::from_second(noticed).unwrap();
-        let action = actions[0].clone();
-        self.queue
-            .send(events::terminate_lifecycle(&action, noticed))
-            .unwrap();
-        (action, noticed)
+        (actions[0].clone(), noticed)
     }
 
     /// Pods on the node.
@@ -319,8 +343,18 @@ impl Stage {
 
 /// A replica with the shortest lease.
 pub fn start(control_plane: &ControlPlane, aws: &Aws, identity: &str) -> Operator {
+    start_with(control_plane, aws, identity, &[])
+}
+
+/// The same, with more in its environment.
+fn start_with(
+    control_plane: &ControlPlane,
+    aws: &Aws,
+    identity: &str,
+    extra: &[(&str, &str)],
+) -> Operator {
     let seconds = LEASE.as_secs().try_into().unwrap();
-    Operator::start(binary(), control_plane, aws, identity, seconds, &[]).unwrap()
+    Operator::start(binary(), control_plane, aws, identity, seconds, extra).unwrap()
 }
 
 /// The incident's status.

@@ -46,6 +46,11 @@ pub(super) fn deadline_margin_seconds() -> u32 {
     8
 }
 
+/// The next pod can use a volume at once that was detached in time.
+pub(super) fn wait_for_volume_detach() -> bool {
+    true
+}
+
 /// 48 hours: where Auto Scaling itself ends a lifecycle action.
 pub(crate) fn heartbeat_until_seconds() -> u32 {
     172_800
@@ -114,6 +119,8 @@ impl Default for Drain {
             empty_dir_pods: super::Hesitation::default(),
             unmanaged_pods: super::Hesitation::default(),
             skip_pod_selector: None,
+            wait_for_volume_detach: wait_for_volume_detach(),
+            out_of_service_taint: false,
         }
     }
 }

@@ -34,6 +34,17 @@ impl Ranking {
         let mut selecting = self.0.iter().filter(|(s, _)| s.matches(labels));
         selecting.next().map(|(_, policy)| policy)
     }
+
+    /// The policy to go by for a node whose labels nobody knows any more: the first, if all of them would act, or none.
+    #[must_use]
+    pub fn agreed(&self, acts: impl Fn(&EffectivePolicy) -> bool) -> Option<&Arc<EffectivePolicy>> {
+        let acting = self.0.iter().filter(|(_, policy)| acts(policy)).count();
+        let one_mind = acting == 0 || acting == self.0.len();
+        self.0
+            .first()
+            .map(|(_, policy)| policy)
+            .filter(|_| one_mind)
+    }
 }
 
 impl TerminationPolicy {

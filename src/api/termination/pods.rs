@@ -24,8 +24,37 @@ pub struct PodsStatus {
     pub blocked: u32,
     /// Pods that still run a minute after their grace period.
     pub stuck: u32,
-    /// Pods that are left alone: static, of a DaemonSet, finished, selected by skipPodSelector, or back in spite of the taint.
+    /// Pods that are left alone: static, of a DaemonSet, finished, selected by skipPodSelector, or back in spite of the cordon.
     pub skipped: u32,
+    /// Pods that came in spite of the cordon and were to leave too.
+    #[serde(default)]
+    pub late: u32,
+}
+
+/// One pod that is left on the node and not waited for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LeftPod {
+    /// The pod, as namespace/name.
+    #[schemars(length(max = 512))]
+    pub pod: String,
+    /// The pod's UID.
+    #[schemars(length(max = 64))]
+    pub uid: String,
+    /// Why, in one word.
+    pub reason: LeftReason,
+    /// Why, in a sentence.
+    #[schemars(length(max = 1024))]
+    pub message: String,
+}
+
+/// Why a pod is left on the node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum LeftReason {
+    /// Its containers have stopped; finalizers alone keep the object.
+    Finalizers,
+    /// It came in spite of the cordon, and evicting it would bring the next one.
+    Returned,
 }
 
 /// One pod that can not leave yet.
@@ -63,11 +92,11 @@ pub enum BlockReason {
     Budget,
     /// Its disruption budget can never have room as it stands.
     BudgetUnsatisfiable,
-    /// The disruption controller can not compute its budget.
+    /// The disruption controller can not compute its budget, or has not kept up with it.
     BudgetSyncFailed,
     /// More than one disruption budget selects it: the API server refuses every eviction of it.
     MultipleBudgets,
-    /// An admission webhook refuses.
+    /// An admission webhook, or a ValidatingAdmissionPolicy, refuses.
     Webhook,
     /// The operator may not evict it.
     Forbidden,
@@ -79,6 +108,8 @@ pub enum BlockReason {
     Unmanaged,
     /// It still runs a minute after its grace period.
     Stuck,
+    /// It still runs a minute after its grace period, and its node is not Ready.
+    KubeletUnresponsive,
 }
 
 impl BlockReason {
@@ -108,6 +139,7 @@ impl BlockReason {
             Self::EmptyDir => "EmptyDir",
             Self::Unmanaged => "Unmanaged",
             Self::Stuck => "Stuck",
+            Self::KubeletUnresponsive => "KubeletUnresponsive",
         }
     }
 }

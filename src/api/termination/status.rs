@@ -4,7 +4,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{BlockedPod, EffectivePolicy, PodsStatus, SignalKind};
+use super::{BlockedPod, EffectivePolicy, LeftPod, PodsStatus, SignalKind, VolumesStatus};
 use crate::api::Time;
 use crate::api::condition::Condition;
 
@@ -48,7 +48,7 @@ pub struct NodeTerminationStatus {
     /// When the incident was over, RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completed_at: Option<Time>,
-    /// Cordoned, Drained, LifecycleCompleted, HookTimeoutUnknown, HeartbeatShortened, CordonLifted, WouldDrain; Ready, Reconciling and Stalled for kstatus.
+    /// Cordoned, Drained, DeadlineAtRisk, VolumesDetached, LifecycleCompleted, OutOfService, HookTimeoutUnknown, HeartbeatShortened, CordonLifted, APIAvailable, WouldDrain; Ready, Reconciling and Stalled for kstatus.
     #[serde(default)]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
@@ -69,6 +69,19 @@ pub struct NodeTerminationStatus {
     #[schemars(length(max = 10))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub blocked: Vec<BlockedPod>,
+    /// The pods that are left on the node and not waited for, though they are no part of it: at most ten, by name.
+    #[serde(default)]
+    #[schemars(length(max = 10))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub left: Vec<LeftPod>,
+    /// The pods without a controller, as namespace/name: when they have left, nothing brings them back. At most ten.
+    #[serde(default)]
+    #[schemars(length(max = 10), inner(length(max = 512)))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub unmanaged: Vec<String>,
+    /// The volumes that were attached to the node when its drain began; absent: none was, or they are not waited for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volumes: Option<VolumesStatus>,
     /// Each lifecycle action that waits for us, or waited.
     #[serde(default)]
     #[schemars(length(max = 32))]

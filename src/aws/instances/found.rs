@@ -1,9 +1,9 @@
-//! The IDs of the instances that pass some filters, all pages of them.
+//! The instances that pass some filters, all pages of them.
 
 use std::collections::BTreeSet;
 
 use aws_sdk_ec2::Client;
-use aws_sdk_ec2::types::Filter;
+use aws_sdk_ec2::types::{Filter, Instance};
 
 use crate::aws::call::{CALL_TIMEOUT, call};
 use crate::aws::{Error, Metrics, Operation, Reason};
@@ -12,21 +12,33 @@ use crate::aws::{Error, Metrics, Operation, Reason};
 /// than a hundred pages of them.
 const PAGES_MAX: usize = 100;
 
-/// Fails if any page does.
+/// Their IDs. Fails if any page does.
 pub(super) async fn found(
     client: &Client,
     metrics: &Metrics,
     filters: Vec<Filter>,
 ) -> Result<BTreeSet<String>, Error> {
+    let described = described(client, metrics, filters).await?;
+    Ok(described
+        .into_iter()
+        .filter_map(|i| i.instance_id)
+        .collect())
+}
+
+/// All that EC2 tells of them. Fails if any page does.
+pub(super) async fn described(
+    client: &Client,
+    metrics: &Metrics,
+    filters: Vec<Filter>,
+) -> Result<Vec<Instance>, Error> {
     let request = client.describe_instances().set_filters(Some(filters));
     let operation = Operation::DescribeInstances;
-    let (mut found, mut token) = (BTreeSet::new(), None);
+    let (mut found, mut token) = (Vec::new(), None);
     for _page in 0..PAGES_MAX {
         let request = request.clone().set_next_token(token);
         let answer = call(metrics, operation, CALL_TIMEOUT, request.send()).await?;
         let reservations = answer.reservations.unwrap_or_default().into_iter();
-        let instances = reservations.flat_map(|r| r.instances.unwrap_or_default());
-        found.extend(instances.filter_map(|i| i.instance_id));
+        found.extend(reservations.flat_map(|r| r.instances.unwrap_or_default()));
         token = answer.next_token.filter(|token| !token.is_empty());
         if token.is_none() {
             return Ok(found);

@@ -1,21 +1,29 @@
 //! How a policy is doing, from what its monitors say.
 
-use jiff::Timestamp;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
 use super::Context;
 use crate::api::condition::{
-    self, OBSERVE_CONSUMES_MESSAGES, READY, RECONCILING, STALLED, Statement,
+    self, FORBIDDEN, NODES_NOT_KNOWN, OBSERVE_CONSUMES_MESSAGES, READY, RECONCILING, STALLED,
+    Statement,
 };
 use crate::api::policy::{
     Mode, Source, SourceState, SourceStatus, TerminationPolicy, TerminationPolicyStatus,
 };
 use crate::api::termination::Phase;
 use crate::api::{Time, bounded};
+use crate::clock;
 use crate::cluster::Agents;
 use crate::cluster::agents::AGENT_LABELS;
+use crate::cluster::denied;
+use crate::drain::Node;
 use crate::source::supervisor::QueueKey;
 
+/// A new Node gets its provider ID within this, from its kubelet or the cloud provider.
+const IDENTIFIED: SignedDuration = SignedDuration::from_mins(1);
 /// The longest message of a source, in bytes: the field's maximum is 1024.
 const MESSAGE_MAX: usize = 1024;
 /// Reasons that only a person can remove.
@@ -29,7 +37,7 @@ const STALLING: [&str; 5] = [
 
 /// The status that the policy should have.
 pub(super) fn of(policy: &TerminationPolicy, context: &Context) -> TerminationPolicyStatus {
-    let now = Timestamp::now();
+    let now = clock::now();
     let stored = policy.status.clone().unwrap_or_default();
     let sources: Vec<SourceStatus> = policy
         .spec
@@ -51,7 +59,64 @@ pub(super) fn of(policy: &TerminationPolicy, context: &Context) -> TerminationPo
     };
     state(&mut status, now);
     observe_consumes_messages(policy, &mut status, now);
+    for (kind, said) in [
+        (FORBIDDEN, forbidden()),
+        (NODES_NOT_KNOWN, nodes_not_known(policy, context, now)),
+    ] {
+        match said {
+            Some((reason, message)) => {
+                if condition::find(&status.conditions, kind).is_none() {
+                    tracing::warn!(condition = kind, message, "a policy is hindered");
+                }
+                let statement = Statement::new(kind, true, reason, message);
+                let generation = status.observed_generation;
+                condition::set(&mut status.conditions, statement, generation, now);
+            }
+            None => condition::remove(&mut status.conditions, kind),
+        }
+    }
     status
+}
+
+/// What the operator's roles do not allow.
+fn forbidden() -> Option<(&'static str, String)> {
+    let denied = denied::all();
+    let first = denied.iter().map(|d| d.since).min()?;
+    let what: Vec<&str> = denied.iter().map(|d| d.what.as_str()).collect();
+    let message = format!(
+        "since {first:.0} the operator's roles do not let it {}: apply its manifests",
+        what.join(", ")
+    );
+    Some(("RoleMissing", message))
+}
+
+/// Nodes that have had the time to get a provider ID and have none.
+fn nodes_not_known(
+    policy: &TerminationPolicy,
+    context: &Context,
+    now: Timestamp,
+) -> Option<(&'static str, String)> {
+    if policy.spec.sources.iter().all(|s| s.sqs.is_none()) {
+        return None;
+    }
+    unidentified(&context.nodes.all(), now)
+}
+
+fn unidentified(nodes: &[Arc<Node>], now: Timestamp) -> Option<(&'static str, String)> {
+    let settled = |n: &&Arc<Node>| {
+        n.created
+            .is_none_or(|at| now.duration_since(at) > IDENTIFIED)
+    };
+    let unknown = nodes.iter().filter(|n| !n.has_provider_id).filter(settled);
+    let mut names: Vec<&str> = unknown.map(|n| n.name.as_str()).collect();
+    names.sort_unstable();
+    let first = names.first()?;
+    let message = format!(
+        "{} nodes have no spec.providerID, {first} the first: any of them may be the instance of a message that no node \
+         is found for, so such messages are given back until their own deadline",
+        names.len()
+    );
+    Some(("NoProviderID", message))
 }
 
 /// To record what it hears, a policy that only observes must take the messages, and nobody else gets them then.
@@ -227,6 +292,28 @@ fn state(status: &mut TerminationPolicyStatus, now: Timestamp) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::drain::node::NodeObject;
+
+    #[test]
+    fn a_node_that_may_be_any_instance_is_named_once_it_has_had_a_minute() {
+        let node = |name: &str, provider: Option<&str>| {
+            let object = serde_json::json!({
+                "metadata": {"name": name, "creationTimestamp": "2026-01-01T00:00:00Z"},
+                "spec": {"providerID": provider},
+            });
+            Arc::new(Node::from(
+                serde_json::from_value::<NodeObject>(object).unwrap(),
+            ))
+        };
+        let known = node("a", Some("aws:///eu-west-1a/i-0a1b2c3d4e5f60718"));
+        let nodes = [known.clone(), node("c", None), node("b", Some(""))];
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let late = at("2026-01-01T00:02:00Z");
+        assert_eq!(unidentified(&nodes, at("2026-01-01T00:00:30Z")), None);
+        assert_eq!(unidentified(&[known], late), None);
+        let (_, message) = unidentified(&nodes, late).unwrap();
+        assert!(message.starts_with("2 nodes have no spec.providerID, b the first"));
+    }
 
     #[test]
     fn metadata_is_read_while_nine_of_ten_agents_are_ready() {

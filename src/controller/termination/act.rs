@@ -7,7 +7,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::report::CALL_AGAIN;
-use super::{Context, find};
+use super::{Context, find, report};
 use crate::api::termination::NodeTermination;
 use crate::aws::{LifecycleResult as Verdict, Reason};
 use crate::cluster::{self, nodes, status};
@@ -55,19 +55,36 @@ async fn carry_out(
     );
     let ends = matches!(effect, Effect::CloseView | Effect::Withdraw);
     // Another open incident of this node still needs its pods' view and their place in the queue.
+    if effect == Effect::CloseView {
+        context.attachments.leave(&object.name_any());
+    }
     let free = ends && context.is_free(uid, &object.name_any());
     match effect {
         Effect::Cordon {
             patch,
             add_finalizer,
         } => cordon(object, &patch, add_finalizer, context).await?,
-        Effect::Open { patch } => patch_node(object, &patch, context).await?,
+        Effect::Open { patch } | Effect::OutOfService { patch } => {
+            patch_node(object, &patch, context).await?
+        }
         Effect::AddFinalizer => add_finalizer(object, context).await?,
         Effect::OpenView { deadline } => context.views.open(node, uid, deadline),
         Effect::CloseView if free => context.views.close(uid),
+        Effect::WatchVolumes => context.attachments.want(&object.name_any(), node),
+        Effect::AskState { access } => {
+            if let Some(instance_id) = object.instance_id() {
+                let account = hooks::account_of(&access);
+                let incident = object.name_any();
+                context.states.want(&incident, account, instance_id);
+            }
+        }
         Effect::Offer(plan) => offer(object, view, plan, context),
         Effect::Preview(plan) => {
             return Ok(Some(Outcome::Previewed(context.evictor.preview(&plan))));
+        }
+        Effect::HandOver => {
+            report::publish(object, lifecycle::hands_over(), context);
+            context.hand_over.ask();
         }
         Effect::Withdraw if free => context.evictor.withdraw(uid),
         Effect::CloseView | Effect::Withdraw => {}
@@ -138,9 +155,19 @@ async fn patch_node(
     if seen.is_some() && context.memories.with(object, |m| m.patched_from == seen) {
         return Ok(());
     }
-    nodes::patch(&context.clients.control, &object.spec.node_name, patch).await?;
-    context.memories.with(object, |m| m.patched_from = seen);
-    Ok(())
+    if seen.is_some() && context.memories.with(object, |m| m.refused_from == seen) {
+        return Err(cluster::Error::Stale { act: "patch node" });
+    }
+    let patched = nodes::patch(&context.clients.control, &object.spec.node_name, patch).await;
+    context.memories.with(object, |m| match &patched {
+        Ok(()) => m.patched_from = seen,
+        Err(error) if error.is_conflict() => {
+            m.refused_from = seen;
+            m.conflicts = m.conflicts.saturating_add(1);
+        }
+        Err(_) => {}
+    });
+    patched
 }
 
 fn offer(object: &NodeTermination, view: &View<'_>, plan: Plan, context: &Context) {
@@ -151,6 +178,7 @@ fn offer(object: &NodeTermination, view: &View<'_>, plan: Plan, context: &Contex
             memory.gone_before = Some(lifecycle::gone_before(view, &plan));
         }
         memory.seen.extend(new);
+        memory.came.clone_from(&plan.came);
     });
     context.evictor.offer(
         &object.spec.node_name,

@@ -8,6 +8,7 @@ use super::Context;
 use super::act::back_off;
 use crate::api::termination::{AwsAccess, NodeTermination};
 use crate::aws::{Error, Reason};
+use crate::clock;
 use crate::controller::hooks::{account_of, terminating};
 use crate::lifecycle::Lookup;
 
@@ -80,6 +81,6 @@ fn failed(signal_id: &str, error: &Error, again_at: Timestamp) -> Lookup {
 }
 
 fn again_at(wait: Duration) -> Timestamp {
-    let now = Timestamp::now();
+    let now = clock::now();
     now.checked_add(wait).unwrap_or(now)
 }

@@ -1,14 +1,15 @@
 //! What this process remembers of an incident between passes. Losing it costs requests, never work.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use kube::ResourceExt;
 use tokio::time::Instant;
 
 use crate::api::termination::{NodeTermination, NodeTerminationStatus};
-use crate::lifecycle::{ActionKey, HookTimeout, Lookup};
+use crate::drain::arrivals::Arrivals;
+use crate::lifecycle::{ActionKey, HookTimeout, Lookup, Told};
 
 /// What is remembered of one incident.
 #[derive(Clone, Default)]
@@ -22,13 +23,15 @@ pub(super) struct Memory {
     /// The record as the last pass left it. It may be ahead of what is stored, and of what the watch has brought.
     pub status: Option<NodeTerminationStatus>,
     /// The record as it is stored, as far as we know: found so, or last written so.
-    pub written: Option<NodeTerminationStatus>,
+    pub written: Option<Arc<NodeTerminationStatus>>,
     /// When we wrote it.
     pub written_at: Option<Instant>,
     /// How long the next report of mere progress waits.
     pub progress_wait: Option<Duration>,
     /// UIDs of the pods that were to leave, as far as this process has seen.
     pub seen: BTreeSet<String>,
+    /// Who came to the node in spite of its cordon.
+    pub came: Arrivals,
     /// The object's resource version that our finalizer was added to: while the store still shows that one, it is done.
     pub finalized_from: Option<String>,
     /// When a pass first ran.
@@ -42,6 +45,12 @@ pub(super) struct Memory {
     /// The node's resource version that our last patch of it went by. While the store still shows that one, the same
     /// patch would only be refused.
     pub patched_from: Option<String>,
+    /// The node's resource version that our patch was too late for: with it the next one would be, too.
+    pub refused_from: Option<String>,
+    /// How often that happened.
+    pub conflicts: u32,
+    /// What EC2 last said of the instance when it was asked.
+    pub told: Option<Told>,
     /// Passes that failed in a row.
     pub failures: u32,
 }
@@ -132,6 +141,13 @@ impl Memories {
             .iter()
             .filter(|(_, (_, memory))| waits(memory));
         waiting.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// EC2 has told of the incident's instance. One that was forgotten stays forgotten.
+    pub(super) fn tell(&self, name: &str, told: Told) {
+        if let Some((_, memory)) = self.lock().incidents.get_mut(name) {
+            memory.told = Some(told);
+        }
     }
 
     /// A pass went well. An incident that was forgotten in it stays forgotten.

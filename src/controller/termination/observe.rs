@@ -9,14 +9,17 @@ use kube::ResourceExt;
 use tokio::time::Instant;
 
 use super::Context;
+use crate::api::policy::Action;
 use crate::api::termination::{
-    EffectivePolicy, NodeIdentity, NodeTermination, NodeTerminationStatus, Phase,
+    EffectivePolicy, NodeIdentity, NodeTermination, NodeTerminationStatus, Phase, Signal,
 };
+use crate::cluster::outage;
 use crate::cluster::views::Snapshot;
-use crate::drain::Node;
+use crate::drain::arrivals::Arrivals;
 use crate::drain::queue::Work;
+use crate::drain::{Attachment, Node};
 use crate::lifecycle::view::Pods;
-use crate::lifecycle::{ActionKey, HookTimeout, Lookup, Machine, View};
+use crate::lifecycle::{ActionKey, HookTimeout, Lookup, Machine, Told, View, action};
 
 /// A hook's time-out that could not be read is asked for again after this.
 const ASK_AGAIN: Duration = Duration::from_mins(1);
@@ -30,10 +33,15 @@ pub(super) struct Seen {
     hooks: BTreeMap<ActionKey, HookTimeout>,
     lookups: BTreeMap<String, Lookup>,
     recorded: BTreeSet<ActionKey>,
+    outage: Option<(Timestamp, Timestamp)>,
+    conflicts: u32,
     pods: Option<Snapshot>,
+    attachments: Option<Vec<Attachment>>,
+    told: Option<Told>,
     work: Vec<Work>,
     forced: u32,
     leaving: BTreeSet<String>,
+    came: Arrivals,
     gone_before: u32,
     neighbours: Vec<String>,
     follows: bool,
@@ -43,12 +51,12 @@ pub(super) struct Seen {
 pub(super) fn observe(stored: &NodeTermination, context: &Context) -> Seen {
     let mut object = stored.clone();
     let node = context.nodes.get(&object.spec.node_name);
-    let (leaving, gone_before, hooks, lookups, recorded) =
+    let (leaving, came, gone_before, hooks, lookups, recorded, told) =
         context.memories.with(stored, |memory| {
             memory.since.get_or_insert_with(Instant::now);
             memory
                 .written
-                .get_or_insert_with(|| stored.status.clone().unwrap_or_default());
+                .get_or_insert_with(|| Arc::new(stored.status.clone().unwrap_or_default()));
             if let Some(status) = &memory.status {
                 object.status = Some(status.clone());
             }
@@ -70,10 +78,12 @@ pub(super) fn observe(stored: &NodeTermination, context: &Context) -> Seen {
             let written = memory.written.iter().flat_map(|s| &s.lifecycle_actions);
             (
                 memory.seen.clone(),
+                memory.came.clone(),
                 *memory.gone_before.get_or_insert(gone),
                 hooks,
                 lookups.collect(),
                 written.map(ActionKey::from).collect(),
+                memory.told.clone(),
             )
         });
     // One made by hand is bound to the node that is found first: its pods are looked at under that UID from now on.
@@ -90,14 +100,19 @@ pub(super) fn observe(stored: &NodeTermination, context: &Context) -> Seen {
     // An incident that has begun goes by the copy: nothing is looked up at every event of a pod.
     let begun = object.status.as_ref();
     let copied = begun.is_some_and(|s| s.policy.is_some() && s.has_begun());
-    let policy = node
-        .as_ref()
-        .filter(|_| !copied)
-        .and_then(|n| context.policies.for_node(n));
+    let policy = if copied {
+        None
+    } else {
+        policy(&object, node.as_deref(), context)
+    };
     let neighbours = neighbours(&object, node.as_deref(), context);
     let follows = follows(&object, &neighbours, context);
     let uid = object.node_uid().unwrap_or_default();
     let pods = context.views.snapshot(uid);
+    let volumes = object.status.as_ref().and_then(|s| s.volumes.as_ref());
+    let attachments = volumes
+        .filter(|v| v.ended_at.is_none())
+        .and_then(|_| context.attachments.of_node(&object.spec.node_name));
     let (work, forced) = context.evictor.work(uid);
     Seen {
         object,
@@ -106,14 +121,35 @@ pub(super) fn observe(stored: &NodeTermination, context: &Context) -> Seen {
         hooks,
         lookups,
         recorded,
+        outage: outage::last(),
+        conflicts: context.memories.with(stored, |m| m.conflicts),
         pods,
+        attachments,
+        told,
         work,
         forced,
         leaving,
+        came,
         gone_before,
         neighbours,
         follows,
     }
+}
+
+/// The policy that speaks for the node now. Of a node that went before it was looked at the labels are not known: there is
+/// nothing left to drain, but a lifecycle action may wait. The policies decide if they are of one mind.
+fn policy(
+    object: &NodeTermination,
+    node: Option<&Node>,
+    context: &Context,
+) -> Option<Arc<EffectivePolicy>> {
+    let node = node.filter(|_| !matches!(Machine::of(object, node), Machine::Replaced));
+    if let Some(node) = node {
+        return context.policies.for_node(node);
+    }
+    let signals: Vec<&Signal> = object.spec.signals.iter().collect();
+    let acts = |policy: &EffectivePolicy| action::of_all(policy, &signals) >= Action::Cordon;
+    context.policies.ranking().agreed(acts).cloned()
 }
 
 /// Whether a neighbour drains the same node, with an earlier deadline: two would only take the pods out of each other's
@@ -176,8 +212,14 @@ impl Seen {
                 work: &self.work,
                 forced: self.forced,
             }),
+            attachments: self.attachments.as_deref(),
+            told: self.told.as_ref(),
             seen: &self.leaving,
+            came: &self.came,
+            may_hand_over: context.hand_over.is_possible(),
             gone_before: self.gone_before,
+            outage: self.outage,
+            conflicts: self.conflicts,
             neighbours: &self.neighbours,
             follows: self.follows,
             turn,

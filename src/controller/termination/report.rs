@@ -1,5 +1,6 @@
 //! The last step of a pass: writing the record, seldom enough to cost little and soon enough to be of use.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -13,7 +14,8 @@ use super::Context;
 use super::memory::Memory;
 use super::observe::Seen;
 use crate::api::condition::{self, RECONCILING};
-use crate::api::termination::{NodeTermination, NodeTerminationStatus, Phase};
+use crate::api::termination::{NodeTermination, NodeTerminationStatus, Phase, VolumesStatus};
+use crate::clock;
 use crate::cluster::events::Happening;
 use crate::cluster::{self, status};
 use crate::lifecycle::{self, News};
@@ -77,14 +79,14 @@ pub(super) async fn report(
         };
     }
     context.memories.with(object, |memory| {
-        let progress = substance(&before) == substance(&status);
+        let progress = is_progress(&before, &status);
         let wait = memory.progress_wait.unwrap_or(PROGRESS_FIRST);
         memory.progress_wait = Some(if progress {
             (wait * 2).min(PROGRESS_LAST)
         } else {
             wait
         });
-        memory.written = Some(status.clone());
+        memory.written = Some(Arc::new(status.clone()));
         memory.written_at = Some(Instant::now());
     });
     tell(object, &before, &status, context);
@@ -99,17 +101,22 @@ enum Due {
 
 /// Whether the record must be written now: what is news at once, mere progress after a while, the same never.
 fn when(memory: &Memory, status: &NodeTerminationStatus, finishing: bool) -> Due {
-    let stored = memory.written.clone().unwrap_or_default();
+    let nothing = Arc::default();
+    let stored = memory.written.as_ref().unwrap_or(&nothing);
     if finishing {
         return Due::Now;
     }
-    if stored == *status || is_untouched(status) || said(&stored) == said(status) {
+    if **stored == *status || is_untouched(status) {
+        return Due::Never;
+    }
+    let progress = is_progress(stored, status);
+    if progress && !is_told_anew(stored, status) {
         return Due::Never;
     }
     if let Some(time) = counts_at(memory, status) {
         return Due::At(time);
     }
-    if substance(&stored) != substance(status) {
+    if !progress {
         return Due::Now;
     }
     let wait = memory.progress_wait.unwrap_or(PROGRESS_FIRST);
@@ -118,7 +125,7 @@ fn when(memory: &Memory, status: &NodeTerminationStatus, finishing: bool) -> Due
     if left.is_zero() {
         Due::Now
     } else {
-        Due::At(Timestamp::now() + left)
+        Due::At(clock::now() + left)
     }
 }
 
@@ -134,21 +141,38 @@ fn is_untouched(status: &NodeTerminationStatus) -> bool {
 fn counts_at(memory: &Memory, status: &NodeTerminationStatus) -> Option<Timestamp> {
     let begins = status.phase == Some(Phase::Draining) && status.pods.is_none();
     let left = COUNTED_WITHIN.checked_sub(memory.since?.elapsed())?;
-    begins.then(|| Timestamp::now() + left)
+    begins.then(|| clock::now() + left)
 }
 
-/// The record as it is stored: times in whole seconds.
+/// Whether nothing but counts and words differs. Every event of a pod asks, so the records are spelt out only where
+/// they are not the same to the last digit: as they are stored, times in whole seconds.
+fn is_progress(before: &NodeTerminationStatus, status: &NodeTerminationStatus) -> bool {
+    let (before, status) = (substance(before), substance(status));
+    before == status || said(&before) == said(&status)
+}
+
+/// Whether the counts or the words of two records differ that are the same otherwise.
+fn is_told_anew(before: &NodeTerminationStatus, status: &NodeTerminationStatus) -> bool {
+    let words = |s: &NodeTerminationStatus| {
+        let conditions = s.conditions.iter().map(|c| c.message.clone());
+        let blocked = s.blocked.iter().map(|b| b.message.clone());
+        conditions.chain(blocked).collect::<Vec<_>>()
+    };
+    before.pods != status.pods || words(before) != words(status)
+}
+
 fn said(status: &NodeTerminationStatus) -> Value {
     serde_json::to_value(status).unwrap_or_default()
 }
 
 /// The record without counts and words.
-fn substance(status: &NodeTerminationStatus) -> Value {
+fn substance(status: &NodeTerminationStatus) -> NodeTerminationStatus {
     let mut status = status.clone();
     status.pods = None;
+    status.volumes.iter_mut().for_each(VolumesStatus::uncount);
     status.conditions.iter_mut().for_each(|c| c.message.clear());
     status.blocked.iter_mut().for_each(|b| b.message.clear());
-    said(&status)
+    status
 }
 
 /// A lifecycle call that failed comes again by time: nothing watches Auto Scaling.
@@ -158,7 +182,7 @@ fn retry_time(status: &NodeTerminationStatus) -> Option<Timestamp> {
         .iter()
         .any(|a| !a.state.is_over() && a.message.is_some());
     let releasing = status.phase == Some(Phase::Releasing);
-    (failing || releasing).then(|| Timestamp::now() + CALL_AGAIN)
+    (failing || releasing).then(|| clock::now() + CALL_AGAIN)
 }
 
 /// Logs, counts and publishes what is new.
@@ -199,7 +223,7 @@ fn tell(
 }
 
 /// Publishes it on the record, or on the node, where people look first; each names the other.
-fn publish(object: &NodeTermination, news: News, context: &Context) {
+pub(super) fn publish(object: &NodeTermination, news: News, context: &Context) {
     let record = object.object_ref(&());
     let node = ObjectReference {
         api_version: Some("v1".to_owned()),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use futures::stream::{self, BoxStream, Stream, StreamExt};
 use kube::runtime::reflector::ObjectRef;
 
+use super::pace::paced;
 use super::{Context, reference};
 use crate::api::termination::NodeTermination;
 use crate::cluster::Guarded;
@@ -32,10 +33,16 @@ pub(super) fn stream(
             Some(changed.map_or_else(|| context.not_begun(), |name| vec![reference(&name)]))
         }
     });
+    let states = received(context.states.changes())
+        .map(|answered: Option<Arc<str>>| answered.map(|name| vec![reference(&name)]));
     let nodes = received(context.nodes.changes());
+    let listed = received(context.views.listed());
     let pods = received(context.views.changes());
     let engine = received(context.evictor.changes());
-    let by_node = stream::select_all([nodes.boxed(), pods.boxed(), engine.boxed()]).map({
+    let pods = paced(stream::select(pods.boxed(), engine.boxed()));
+    let volumes = received(context.attachments.changes());
+    let of_nodes = [nodes.boxed(), listed.boxed(), pods.boxed(), volumes.boxed()];
+    let by_node = stream::select_all(of_nodes).map({
         let context = context.clone();
         move |changed: Option<Arc<str>>| {
             changed.map(|node| {
@@ -53,6 +60,7 @@ pub(super) fn stream(
             incidents.boxed(),
             policies.boxed(),
             turns.boxed(),
+            states.boxed(),
             by_node.boxed(),
         ]))
         .boxed();
@@ -87,6 +95,8 @@ impl Context {
             return vec![incident];
         }
         self.turns.forget(&incident.name);
+        self.states.forget(&incident.name);
+        self.attachments.leave(&incident.name);
         if let Some(node_uid) = self.memories.forget(&incident.name)
             && self.is_free(&node_uid, &incident.name)
         {

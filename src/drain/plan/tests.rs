@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::api::policy::{Cordon, DaemonSetPods, Drain, Hesitation};
+use crate::api::termination::LeftReason;
 use crate::drain::pod::{Deletion, Owner};
 use crate::drain::select::tests::pod;
 use jiff::Timestamp;
@@ -36,9 +37,11 @@ fn planned(pods: &[Pod], drain: &Drain, window: Window, now: i64) -> Plan {
         cordon: &Cordon::default(),
         skip: None,
         cordoned_at: Some(at(0)),
+        came: &Arrivals::default(),
         own_pod: Some("web/own"),
     };
-    plan(pods, &selection, window, at(now))
+    let pods: Vec<_> = pods.iter().cloned().map(Arc::new).collect();
+    plan(&pods, &selection, window, at(now))
 }
 
 fn daemon(name: &str) -> Pod {
@@ -46,6 +49,7 @@ fn daemon(name: &str) -> Pod {
         owner: Some(Owner {
             kind: "DaemonSet".into(),
             api_version: "apps/v1".into(),
+            name: "daemon".into(),
         }),
         grace: secs(20),
         ..pod(name)
@@ -165,6 +169,99 @@ fn a_terminating_pod_is_waited_for_and_is_stuck_a_minute_after_its_grace() {
     let after = planned(&pods, &Drain::default(), spot(), 90);
     assert_eq!((after.stuck[0].since, after.wake), (at(30), None));
     assert!(!after.is_empty(), "it is not gone");
+}
+
+#[test]
+fn a_pod_that_tolerates_the_cordon_is_evicted_once_and_the_one_that_follows_is_left_and_named() {
+    use k8s_openapi::api::core::v1::Toleration;
+    let tolerant = |name: &str, created: i64| Pod {
+        tolerations: vec![Toleration {
+            operator: Some("Exists".into()),
+            ..Toleration::default()
+        }],
+        created: Some(at(created)),
+        ..pod(name)
+    };
+    let plan = planned(
+        &[tolerant("first", -5), tolerant("next", 1)],
+        &Drain::default(),
+        spot(),
+        10,
+    );
+    assert_eq!(open(&plan), ["first"]);
+    assert_eq!((plan.skipped, plan.left.len()), (1, 1));
+    assert_eq!(plan.left[0].pod, "web/next");
+    assert_eq!(plan.left[0].reason, LeftReason::Returned);
+    assert!(plan.left[0].message.contains("tolerates"));
+}
+
+#[test]
+fn late_pods_are_bounded_by_owner_over_all_plans_but_not_those_of_the_first_seconds() {
+    let late = |name: &str, created: i64| Pod {
+        created: Some(at(created)),
+        ..pod(name)
+    };
+    let of_one = |name: &str, created| {
+        let mut pod = late(name, created);
+        pod.owner.as_mut().unwrap().name = "one".into();
+        pod
+    };
+    let cordon = Cordon::default();
+    let drain = Drain::default();
+    let mut came = Arrivals::default();
+    let mut evicted = |pods: &[Pod]| {
+        let selection = Selection {
+            drain: &drain,
+            cordon: &cordon,
+            skip: None,
+            cordoned_at: Some(at(0)),
+            came: &came,
+            own_pod: None,
+        };
+        let pods: Vec<_> = pods.iter().cloned().map(Arc::new).collect();
+        let plan = plan(&pods, &selection, spot(), at(30));
+        let evicted: Vec<String> = plan.candidates.iter().map(|c| c.pod.name.clone()).collect();
+        came = plan.came;
+        evicted
+    };
+    let early: Vec<Pod> = (0..9).map(|n| of_one(&format!("e{n}"), 4)).collect();
+    assert_eq!(evicted(&early).len(), 9, "the scheduler did not know");
+    let a_and_b = [of_one("a", 9), of_one("b", 10)];
+    assert_eq!(evicted(&a_and_b), ["a", "b"]);
+    assert_eq!(
+        evicted(&a_and_b),
+        ["a", "b"],
+        "the same are not counted twice"
+    );
+    assert_eq!(
+        evicted(&[of_one("c", 11), of_one("d", 12), late("other", 12)]),
+        ["c", "other"]
+    );
+    assert_eq!(evicted(&[of_one("d", 12)]), Vec::<String>::new());
+}
+
+#[test]
+fn a_terminating_pod_whose_grace_was_cut_to_the_window_is_told_with_both() {
+    let mut slow = terminating(pod("slow"), 112, 90);
+    slow.grace = secs(600);
+    let mut by_somebody = terminating(pod("by-somebody"), 40, 10);
+    by_somebody.grace = secs(600);
+    let plan = planned(&[by_somebody, slow], &Drain::default(), spot(), 30);
+    assert_eq!(plan.cut.len(), 1, "{:?}", plan.cut);
+    assert_eq!(plan.cut[0].pod, "web/slow");
+    assert_eq!((plan.cut[0].own, plan.cut[0].given), (secs(600), secs(90)));
+}
+
+#[test]
+fn the_own_pod_is_held_back_only_when_it_is_alone_and_loses_no_grace() {
+    for (now, others, held) in [(40, 0, true), (80, 0, false), (40, 1, false)] {
+        let mut pods = vec![pod("own")];
+        pods.extend((0..others).map(|n| pod(&format!("p{n}"))));
+        let mut plan = planned(&pods, &Drain::default(), spot(), now);
+        assert_eq!(plan.hold_own(secs(10), at(now)), held, "at {now}, {others}");
+        let own = plan.candidates.iter().find(|c| c.tier == Tier::Own);
+        assert_eq!(own.unwrap().open, !held && others == 0);
+    }
 }
 
 #[test]

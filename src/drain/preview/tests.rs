@@ -1,8 +1,11 @@
+use std::sync::Arc;
+
 use serde_json::json;
 
 use super::*;
 use crate::api::policy::{Cordon, DisruptionBudgets, Drain, Hesitation};
 use crate::api::termination::BlockReason;
+use crate::drain::arrivals::Arrivals;
 use crate::drain::budget::BudgetObject;
 use crate::drain::pod::{Deletion, Pod};
 use crate::drain::select::Selection;
@@ -48,6 +51,7 @@ fn of(pods: &[Pod], budgets: Vec<Budget>, drain: &Drain) -> Preview {
         cordon: &cordon,
         skip: None,
         cordoned_at: None,
+        came: &Arrivals::default(),
         own_pod: None,
     };
     let window = Window {
@@ -55,7 +59,8 @@ fn of(pods: &[Pod], budgets: Vec<Budget>, drain: &Drain) -> Preview {
         deadline: at(120),
         margin: secs(8),
     };
-    let plan = plan::plan(pods, &selection, window, at(0));
+    let pods: Vec<_> = pods.iter().cloned().map(Arc::new).collect();
+    let plan = plan::plan(&pods, &selection, window, at(0));
     let held = queue.would_hold(&plan.candidates, at(0));
     assert!(
         queue.pop(at(0)).is_none() && queue.waiting() == 0,

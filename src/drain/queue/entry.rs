@@ -1,6 +1,7 @@
 //! One pod in the queue: what has happened to it, and where it belongs now.
 
 use std::cmp::Reverse;
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -26,12 +27,14 @@ const BACK_OFF_LAST: SignedDuration = SignedDuration::from_secs(60);
 /// After an unknown outcome or a conflict the view is given this long to tell.
 const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(1);
 
-/// A pod's place in the order: earliest latest-start, then tier, then the longest grace.
+/// A pod's place in the order: earliest latest-start, then tier, then the longest grace. Of equally urgent nodes one
+/// is emptied after the other: it is given up, and its view closed, the sooner.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Key {
     latest_start: Timestamp,
     tier: Tier,
     grace: Reverse<SignedDuration>,
+    node: Arc<str>,
     pub(super) uid: String,
 }
 
@@ -48,9 +51,9 @@ pub enum Verb {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Order {
     /// The node it leaves, as it was offered.
-    pub node: String,
+    pub node: Arc<str>,
     /// The pod; its UID is the call's precondition.
-    pub pod: Pod,
+    pub pod: Arc<Pod>,
     /// Evict or delete.
     pub verb: Verb,
     /// The grace period to send.
@@ -107,7 +110,7 @@ pub(super) enum Place {
 }
 
 pub(super) struct Entry {
-    pub(super) node: String,
+    pub(super) node: Arc<str>,
     pub(super) candidate: Candidate,
     pub(super) guard: Guard,
     pub(super) state: State,
@@ -123,9 +126,9 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    pub(super) fn new(node: &str, candidate: Candidate, guard: Guard) -> Self {
+    pub(super) fn new(node: Arc<str>, candidate: Candidate, guard: Guard) -> Self {
         Self {
-            node: node.to_owned(),
+            node,
             candidate,
             guard,
             state: State::Idle,
@@ -139,14 +142,28 @@ impl Entry {
     }
 
     /// The pod, its plan or its budgets changed.
-    pub(super) fn renew(&mut self, node: &str, candidate: Candidate, guard: Guard) {
+    pub(super) fn renew(&mut self, node: Arc<str>, candidate: Candidate, guard: Guard) {
         if candidate.shorten && !self.candidate.shorten && self.state != State::InFlight {
             self.state = State::Idle;
         }
-        node.clone_into(&mut self.node);
+        self.node = node;
         self.offered = true;
         self.candidate = candidate;
         self.guard = guard;
+    }
+
+    /// Whether this is what was offered last: the same pod, unchanged, on the same terms.
+    pub(super) fn is_offered_as(&self, node: &str, candidate: &Candidate) -> bool {
+        let known = &self.candidate;
+        self.offered
+            && *self.node == *node
+            && Arc::ptr_eq(&known.pod, &candidate.pod)
+            && known.terms() == candidate.terms()
+    }
+
+    /// Something refuses the pod, or is about to.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.block.is_some()
     }
 
     pub(super) fn key(&self) -> Key {
@@ -154,6 +171,7 @@ impl Entry {
             latest_start: self.candidate.latest_start,
             tier: self.candidate.tier,
             grace: Reverse(self.candidate.grace),
+            node: self.node.clone(),
             uid: self.candidate.pod.uid.clone(),
         }
     }
@@ -217,7 +235,7 @@ impl Entry {
             }
             Guard::Budget(id) => match gates.get(&id) {
                 Some(gate)
-                    if !gate.budget.lets_pass(&self.candidate.pod) && gate.permits() == 0 =>
+                    if !gate.budget.lets_pass(&self.candidate.pod) && gate.permits(now) == 0 =>
                 {
                     self.wait(id, gate, now)
                 }
@@ -256,7 +274,7 @@ impl Entry {
         let permit = match (&self.guard, verb) {
             (Guard::Budget(id), Verb::Evict) if self.needs_permit(gates, id) => {
                 let probing = self.probe_at.take().is_some_and(|at| now >= at);
-                let permit = gates.take(id);
+                let permit = gates.take(id, now);
                 if permit.is_none() && !probing {
                     return None;
                 }
@@ -296,7 +314,7 @@ impl Entry {
             Guard::Free => false,
             Guard::Multiple(_) => true,
             Guard::Budget(id) => {
-                self.needs_permit(gates, id) && gates.get(id).is_some_and(|g| g.permits() == 0)
+                self.needs_permit(gates, id) && gates.get(id).is_some_and(|g| g.permits(now) == 0)
             }
         };
         if self.candidate.ignore_budgets || self.block.is_some() || no_room {
@@ -348,6 +366,11 @@ impl Entry {
                 let message = "too many evictions collide in the budget's status".to_owned();
                 self.blocked(BlockReason::Budget, self.budget_name(), message, now);
                 self.back_off(BUDGET_PAUSE, verb, now)
+            }
+            Answer::BudgetUncomputed { message } => {
+                let (reason, by) = (BlockReason::BudgetSyncFailed, self.budget_name());
+                self.blocked(reason, by, message.clone(), now);
+                self.back_off(BACK_OFF_LAST, verb, now)
             }
             Answer::MultipleBudgets => {
                 self.blocked(

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use jiff::Timestamp;
+
 use super::entry::Key;
 use crate::drain::answer::Answer;
 use crate::drain::budget::{Budget, BudgetId, Gate, Permit};
@@ -52,19 +54,24 @@ impl Gates {
     }
 
     /// Takes a permit, if there is one.
-    pub(super) fn take(&mut self, id: &BudgetId) -> Option<Permit> {
+    pub(super) fn take(&mut self, id: &BudgetId, now: Timestamp) -> Option<Permit> {
         let gate = self.get_mut(id)?;
-        (gate.permits() > 0).then(|| gate.send())
+        (gate.permits(now) > 0).then(|| gate.send())
     }
 
     /// An eviction under this budget was answered; these wait for what it may have freed.
-    pub(super) fn give_back(&mut self, permit: &Permit, answer: &Answer) -> Vec<String> {
+    pub(super) fn give_back(
+        &mut self,
+        permit: &Permit,
+        answer: &Answer,
+        now: Timestamp,
+    ) -> Vec<String> {
         let id = &permit.budget;
         let Some(gate) = self.get_mut(id) else {
             return Vec::new();
         };
-        gate.answered(permit, answer);
-        let permits = usize::try_from(gate.permits()).unwrap_or_default();
+        gate.answered(permit, answer, now);
+        let permits = usize::try_from(gate.permits(now)).unwrap_or_default();
         self.first_waiting(id, permits)
     }
 
@@ -75,14 +82,14 @@ impl Gates {
     }
 
     /// A budget's new state. With room: as many of those who wait as it has permits; else all, to learn the reason.
-    pub(super) fn observe(&mut self, budget: Budget) -> Vec<String> {
+    pub(super) fn observe(&mut self, budget: Budget, now: Timestamp) -> Vec<String> {
         let id = budget.id.clone();
         let gates = self.namespaces.entry(id.namespace.clone()).or_default();
         match gates.get_mut(&id.name) {
             Some(gate) => gate.observe(budget),
             None => drop(gates.insert(id.name.clone(), Gate::new(budget))),
         }
-        match self.get(&id).map(Gate::permits) {
+        match self.get(&id).map(|gate| gate.permits(now)) {
             Some(permits) if permits > 0 => {
                 self.first_waiting(&id, usize::try_from(permits).unwrap_or_default())
             }

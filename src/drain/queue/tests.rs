@@ -5,6 +5,8 @@ mod budgets;
 mod last_moment;
 mod never;
 
+use std::sync::Arc;
+
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
@@ -29,10 +31,10 @@ const FAR: i64 = 100_000;
 fn candidate(name: &str, latest: i64) -> Candidate {
     let labels = std::iter::once(("app".to_owned(), "web".to_owned())).collect();
     Candidate {
-        pod: Pod {
+        pod: Arc::new(Pod {
             labels,
             ..pod(name)
-        },
+        }),
         tier: Tier::Normal,
         open: true,
         force_at: Some(at(latest)),
@@ -106,7 +108,8 @@ fn refused() -> Answer {
 }
 
 fn reason(queue: &Queue, node: &str) -> Option<crate::api::termination::BlockReason> {
-    queue.work(node)[0].block.as_ref().map(|b| b.reason)
+    let work = queue.work(node);
+    work.first()?.block.as_ref().map(|b| b.reason)
 }
 
 #[test]
@@ -155,7 +158,7 @@ fn a_terminating_pod_is_cut_short_with_its_version_pinned_and_asks_no_budget() {
     let mut queue = Queue::default();
     queue.budget_changed(budget(0), at(0));
     let mut slow = candidate("slow", FAR);
-    slow.pod.deletion = Some(crate::drain::pod::Deletion {
+    Arc::make_mut(&mut slow.pod).deletion = Some(crate::drain::pod::Deletion {
         ends: at(600),
         grace: secs(600),
     });
@@ -182,7 +185,7 @@ fn a_new_uid_under_an_old_name_is_another_pod_and_the_old_one_is_never_sent_agai
     queue.budget_changed(budget(0), at(0));
     let old = candidate("db-0", FAR);
     let mut new = old.clone();
-    new.pod.uid = "uid-new".into();
+    Arc::make_mut(&mut new.pod).uid = "uid-new".into();
     queue.offer("n1", vec![old], at(0));
     queue.offer("n1", vec![new], at(1));
     queue.budget_changed(budget(4), at(2));
@@ -226,4 +229,27 @@ fn what_was_withdrawn_is_not_sent() {
     queue.withdraw("n1");
     assert!(pop_all(&mut queue, 0).is_empty() && queue.wake().is_none());
     assert!(queue.work("n1").is_empty());
+}
+
+#[test]
+fn of_equally_urgent_nodes_one_is_emptied_after_the_other() {
+    let mut queue = Queue::default();
+    queue.offer("n2", vec![candidate("a", 82), candidate("d", 82)], at(0));
+    queue.offer("n1", vec![candidate("c", 82), candidate("b", 82)], at(0));
+    queue.offer("n3", vec![candidate("e", 60)], at(0));
+    assert_eq!(names(&pop_all(&mut queue, 0)), ["e", "b", "c", "a", "d"]);
+}
+
+#[test]
+fn a_node_offered_again_unchanged_is_no_news_and_a_pod_with_other_labels_is() {
+    let mut queue = Queue::default();
+    queue.budget_changed(budget(0), at(0));
+    let (web, other) = (candidate("a", 100), candidate("b", 100));
+    assert!(queue.offer("n1", vec![web.clone(), other.clone()], at(0)));
+    assert!(!queue.offer("n1", vec![web.clone(), other.clone()], at(1)));
+    assert!(queue.pop(at(1)).is_none(), "the budget has no room");
+    let mut free = other;
+    Arc::make_mut(&mut free.pod).labels.clear();
+    assert!(queue.offer("n1", vec![web, free], at(2)));
+    assert_eq!(queue.pop(at(2)).unwrap().pod.name, "b");
 }

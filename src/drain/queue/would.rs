@@ -22,7 +22,7 @@ impl Queue {
                 let open = true;
                 let candidate = candidate.clone();
                 let guard = self.gates.guard_of(&candidate.pod);
-                Entry::new("", Candidate { open, ..candidate }, guard)
+                Entry::new("".into(), Candidate { open, ..candidate }, guard)
             })
             .collect();
         entries.sort_by_cached_key(Entry::key);

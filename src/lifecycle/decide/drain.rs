@@ -3,13 +3,20 @@
 use jiff::SignedDuration;
 
 use super::super::effect::Effect;
-use super::super::view::Pods;
-use super::super::{ActionKey, pods};
+use super::super::say::CORDON_LIFTED;
+use super::super::view::{Machine, Pods};
+use super::super::{ActionKey, pods, risk};
 use super::{Pass, QUIET, later};
+use crate::api::condition;
 use crate::api::policy::OnDrainFailure;
 use crate::api::termination::{EffectivePolicy, Outcome, Phase};
 use crate::drain::select::Selection;
 use crate::drain::{Plan, Window, plan};
+
+/// No scheduler's cache is that old.
+const KNOWN_AFTER: SignedDuration = SignedDuration::from_secs(60);
+/// Another replica leads within this, or none does.
+const HAND_OVER: SignedDuration = SignedDuration::from_secs(10);
 
 impl Pass<'_> {
     /// Moves the pods away. `true`: that is over, one way or another.
@@ -21,12 +28,13 @@ impl Pass<'_> {
         if ended || self.status().drained_at.is_some() {
             return true;
         }
-        if self.view.machine.node().is_none() {
+        let window = self.window(policy);
+        if self.view.machine.node().is_none() && !self.pods_run_on(policy, window) {
             return self.end_drain(Outcome::NodeGone);
         }
         self.status().phase = Some(Phase::Draining);
         self.status().released_at = None;
-        let window = self.window(policy);
+        self.note_volumes(policy);
         self.decision.effects.push(Effect::OpenView {
             deadline: window.deadline,
         });
@@ -41,9 +49,21 @@ impl Pass<'_> {
         }
     }
 
+    /// Somebody deleted the Node, and pods that were leaving are still there: as long as their kubelet lives they run.
+    fn pods_run_on(&self, policy: &EffectivePolicy, window: Window) -> bool {
+        let left = |pods| !self.plan(policy, window, pods).is_empty();
+        self.view.machine == Machine::Gone && self.view.pods.is_some_and(left)
+    }
+
     /// What the node's pods are owed now.
     pub(super) fn plan(&self, policy: &EffectivePolicy, window: Window, pods: Pods<'_>) -> Plan {
-        let selection = Selection {
+        let selection = self.selection(policy);
+        plan::plan(pods.pods, &selection, window, self.view.now)
+    }
+
+    /// Who is to leave.
+    pub(super) fn selection<'p>(&'p self, policy: &'p EffectivePolicy) -> Selection<'p> {
+        Selection {
             drain: &policy.drain,
             cordon: &policy.cordon,
             skip: policy
@@ -52,9 +72,9 @@ impl Pass<'_> {
                 .clone()
                 .and_then(|s| s.try_into().ok()),
             cordoned_at: self.decision.status.cordoned_at.as_ref().map(|t| t.0),
+            came: self.view.came,
             own_pod: self.view.own_pod,
-        };
-        plan::plan(pods.pods, &selection, window, self.view.now)
+        }
     }
 
     pub(super) fn move_pods(
@@ -63,17 +83,19 @@ impl Pass<'_> {
         window: Window,
         pods: Pods<'_>,
     ) -> bool {
-        let plan = self.plan(policy, window, pods);
+        let mut plan = self.plan(policy, window, pods);
         self.status().pods = Some(pods::count(self.view, pods, &plan));
-        self.status().blocked = pods::blocked(pods, &plan, self.view.now);
+        self.status().blocked = pods::blocked(self.view, pods, &plan);
+        pods::name_left(self.status(), &plan);
         if let Some(at) = pods::told_at(pods, self.view.now) {
             self.wake_at(at);
         }
         if plan.is_empty() {
             let left = window.end().duration_since(self.view.now);
-            if pods.quiet_for >= QUIET || left < QUIET {
+            if pods.quiet_for >= QUIET || left < QUIET || self.everybody_knows() {
                 let now = self.now();
                 self.status().drained_at = Some(now);
+                self.note_kept(policy, pods);
                 return self.end_drain(Outcome::Drained);
             }
             self.wake_at(later(
@@ -87,10 +109,25 @@ impl Pass<'_> {
         if let Some(at) = plan.wake {
             self.wake_at(at);
         }
+        if let Some(at) = risk::tell(self.view, self.status(), &plan, pods) {
+            self.wake_at(at);
+        }
+        if self.view.may_hand_over && plan.hold_own(HAND_OVER, self.view.now) {
+            self.decision.effects.push(Effect::HandOver);
+        }
         if !self.view.follows {
             self.decision.effects.push(Effect::Offer(plan));
         }
         false
+    }
+
+    /// The cordon is so old that every scheduler has seen it: whoever comes now does not heed it, and none is waited for.
+    fn everybody_knows(&self) -> bool {
+        let status = &self.decision.status;
+        let lifted = condition::find(&status.conditions, CORDON_LIFTED);
+        let closed = status.cordoned_at.iter().map(|t| t.0);
+        let closed = closed.chain(lifted.map(|c| c.last_transition_time.0)).max();
+        closed.is_some_and(|at| self.view.now >= later(at, KNOWN_AFTER))
     }
 
     pub(super) fn end_drain(&mut self, outcome: Outcome) -> bool {
@@ -104,6 +141,7 @@ impl Pass<'_> {
         if outcome != Outcome::DrainIncomplete {
             self.status().blocked.clear();
         }
+        risk::end(self.view, self.status(), outcome);
         true
     }
 

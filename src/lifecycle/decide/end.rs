@@ -105,7 +105,9 @@ impl Pass<'_> {
     pub(super) fn wait_for_the_end(&mut self, policy: &EffectivePolicy) {
         let now = self.now();
         let observed = self.status().outcome == Some(Outcome::Observed);
-        let stays = (self.is_by_hand() && !observed) || comes_back(&self.acting(policy)).is_some();
+        let stays = (self.is_by_hand() && !observed)
+            || comes_back(&self.acting(policy)).is_some()
+            || self.is_stopped();
         let expires = self.expires_at(policy);
         let status = self.status();
         status.phase = Some(Phase::Released);
@@ -123,6 +125,7 @@ impl Pass<'_> {
         if !stays {
             self.wake_at(closes);
         }
+        self.ask_state(policy, closes);
     }
 
     /// When the last maintenance begins, if all is only observed: another policy may yet act on it.
@@ -157,6 +160,7 @@ impl Pass<'_> {
             .effects
             .extend([Effect::Withdraw, Effect::CloseView]);
         self.leave_actions();
+        self.leave_volumes(outcome);
         if !matches!(outcome, Outcome::DrainIncomplete | Outcome::Observed) {
             self.forget_blocked();
         }

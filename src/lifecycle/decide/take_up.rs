@@ -119,9 +119,17 @@ impl Pass<'_> {
             let (found, guessed) = found::deadline(self.view, actions, s, policy);
             Some(said.filter(|_| guessed).unwrap_or(found))
         };
+        // A guess must not end a drain that another signal leaves time for: the hook will have been read in a moment.
+        let margin = SignedDuration::from_secs(i64::from(policy.drain.deadline_margin_seconds));
+        let presses = later(self.view.now, margin);
+        let over_by_guess = |s: &Signal| {
+            found::is_unread(self.view, s) && deadline(s).is_some_and(|at| at <= presses)
+        };
         // The end of an action that is left alone is a guess: nobody reads its hook.
-        let told =
-            |s: &Signal| s.deadline.is_some() || action::of_signal(policy, s) >= Action::Cordon;
+        let told = |s: &Signal| {
+            let ours = action::of_signal(policy, s) >= Action::Cordon;
+            s.deadline.is_some() || (ours && !over_by_guess(s))
+        };
         let by = |told: &dyn Fn(&Signal) -> bool| {
             self.signals
                 .iter()

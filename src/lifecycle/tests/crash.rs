@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::world::{World, content, hook, node, signal, told};
+use super::world::{NOTICE, World, content, hook, signal, told};
 use crate::api::Time;
 use crate::api::policy::{Action, Heartbeat};
 use crate::api::termination::{AwsAccess, EffectivePolicy, Outcome, Phase, SignalKind};
@@ -35,6 +35,8 @@ struct Setup {
     cause: Option<SignalKind>,
     beats: bool,
     allowed: i32,
+    /// So many volumes are attached, and detached so long after the pods.
+    volumes: Vec<i64>,
     crashes: BTreeMap<usize, usize>,
 }
 
@@ -54,20 +56,25 @@ fn setup() -> impl Strategy<Value = Setup> {
     let crashes = proptest::collection::btree_map(1..30_usize, 0..7_usize, 0..6);
     let hooks = (0..3_u32, any::<bool>(), 0..3_usize);
     let settings = (0..4_usize, 0..3_usize, hooks, cause(), any::<bool>());
-    (settings, 0..2_i32, crashes).prop_map(|((web, db, hooks, cause, beats), allowed, crashes)| {
-        let (hooks, told, unnamed) = hooks;
-        Setup {
-            web,
-            db,
-            hooks,
-            told,
-            unnamed: if told { unnamed } else { 0 },
-            cause,
-            beats,
-            allowed,
-            crashes,
-        }
-    })
+    let volumes = proptest::collection::vec(prop_oneof![4 => 1..30_i64, 1 => Just(10_000)], 0..3);
+    let rest = (0..2_i32, volumes, crashes);
+    (settings, rest).prop_map(
+        |((web, db, hooks, cause, beats), (allowed, volumes, crashes))| {
+            let (hooks, told, unnamed) = hooks;
+            Setup {
+                web,
+                db,
+                hooks,
+                told,
+                unnamed: if told { unnamed } else { 0 },
+                cause,
+                beats,
+                allowed,
+                volumes,
+                crashes,
+            }
+        },
+    )
 }
 
 fn world(setup: &Setup) -> World {
@@ -83,6 +90,7 @@ fn world(setup: &Setup) -> World {
     }
     world.allowed = setup.allowed;
     world.add_pods(setup.web, setup.db);
+    world.attach(&setup.volumes);
     world.crashes.clone_from(&setup.crashes);
     world
 }
@@ -104,6 +112,13 @@ proptest! {
         prop_assert!(world.run(2000, is_released), "{:?}", world.status());
         prop_assert_eq!(world.end(), Some(Outcome::Drained));
         prop_assert!(world.pods.is_empty());
+        let volumes = world.status().volumes;
+        prop_assert_eq!(volumes.is_some(), !setup.volumes.is_empty());
+        // Nothing is released before the volumes are detached, unless the time is over.
+        let over = NOTICE + 120 - 4;
+        prop_assert!(world.attached.is_empty() || world.now >= over, "{:?}", world.status());
+        let left = volumes.map_or(0, |v| v.left as usize);
+        prop_assert_eq!(left > 0, !world.attached.is_empty());
         let name = world.object.metadata.name.clone().unwrap();
         prop_assert!(cordon::is_closed(world.node.as_ref().unwrap(), &name, &policy(false).cordon));
         for (id, action) in world.actions.iter().chain(&world.unnamed) {
@@ -130,7 +145,7 @@ proptest! {
         world.change();
         prop_assert!(world.run(60, |w| w.phase() == Some(Phase::Canceled)), "{:?}", world.status());
         world.run_for(200);
-        prop_assert_eq!(content(world.node.as_ref()), content(Some(&node())));
+        prop_assert_eq!(content(world.node.as_ref()), content(Some(&world.bare())));
         prop_assert_eq!(told, world.told.clone(), "somebody was told to end after the cancel");
         prop_assert_eq!(actions, completions(&world));
         prop_assert!(world.status().lifecycle_actions.iter().all(|a| a.state.is_over()));
@@ -144,7 +159,7 @@ proptest! {
         world.object.metadata.deletion_timestamp = Some(Time(super::world::at(world.now)));
         world.change();
         world.run_for(60);
-        prop_assert_eq!(content(world.node.as_ref()), content(Some(&node())));
+        prop_assert_eq!(content(world.node.as_ref()), content(Some(&world.bare())));
         prop_assert!(world.object.metadata.finalizers.iter().all(Vec::is_empty));
         prop_assert_eq!(actions, completions(&world));
     }

@@ -319,6 +319,7 @@ fn when_the_machine_goes_the_found_hook_is_completed_and_an_unreachable_one_give
     let mut reached = world(policy(), &["drain"]);
     reached.run_for(3);
     reached.node = None;
+    reached.pods.clear();
     reached.dirty = true;
     reached.run_for(10);
     assert_eq!(reached.phase(), Some(Phase::Completed));
@@ -331,6 +332,7 @@ fn when_the_machine_goes_the_found_hook_is_completed_and_an_unreachable_one_give
     });
     unreached.run_for(3);
     unreached.node = None;
+    unreached.pods.clear();
     unreached.dirty = true;
     unreached.run_for(100);
     assert_eq!(unreached.phase(), Some(Phase::Releasing));

@@ -2,7 +2,8 @@
 
 use jiff::SignedDuration;
 
-use super::world::{NOTICE, World, at, hook, spot};
+use super::world::{NOTICE, World, at, hook, spot, told};
+use crate::api::Time;
 use crate::api::condition;
 use crate::api::policy::{Action, DisruptionBudgets, Heartbeat, Mode, OnDrainFailure};
 use crate::api::termination::{
@@ -85,6 +86,22 @@ fn a_drain_that_fails_ends_as_the_policy_says() {
         assert_eq!(world.phase(), Some(Phase::Failed));
         let stalled = condition::holds(&world.status().conditions, "Stalled");
         assert!(stalled && !condition::holds(&world.status().conditions, "Ready"));
+    }
+}
+
+#[test]
+fn a_late_hook_that_nobody_has_read_does_not_end_the_drain_that_a_spot_notice_leaves_time_for() {
+    let mut late = told();
+    late.notice_time = Time(at(NOTICE - 300));
+    for mut hook in [hook(1), late] {
+        hook.notice_time = Time(at(NOTICE - 300));
+        let mut world = World::new(vec![spot(), hook], EffectivePolicy::default());
+        world.timeout = known(3600);
+        world.wait_in("found");
+        world.add_pods(2, 0);
+        assert!(world.run(60, is_released));
+        assert_eq!(world.end(), Some(Outcome::Drained));
+        assert_eq!(world.status().pods.unwrap().summary, "2/2");
     }
 }
 
@@ -301,7 +318,48 @@ fn a_machine_that_goes_in_the_middle_of_its_drain_has_its_hooks_completed() {
     world.run_for(20);
     assert_eq!(world.phase(), Some(Phase::Draining));
     world.node = None;
+    world.pods.clear();
     world.dirty = true;
+    world.run_for(10);
+    assert_eq!(
+        (world.phase(), world.end()),
+        (Some(Phase::Completed), Some(Outcome::NodeGone))
+    );
+    assert_eq!(completed(&world), [LifecycleResult::Continue]);
+}
+
+#[test]
+fn a_node_that_somebody_deletes_is_drained_on_while_its_pods_are_there() {
+    let mut world = blocked(EffectivePolicy::default(), OnDrainFailure::Continue);
+    world.run_for(20);
+    world.node = None;
+    world.dirty = true;
+    world.run_for(10);
+    assert_eq!(world.phase(), Some(Phase::Draining));
+    assert_eq!(completed(&world), []);
+    world.pods.clear();
+    world.dirty = true;
+    world.run_for(10);
+    assert_eq!(world.end(), Some(Outcome::NodeGone));
+    assert_eq!(completed(&world), [LifecycleResult::Continue]);
+}
+
+#[test]
+fn a_new_machine_under_the_name_of_a_node_that_drains_ends_the_drain_at_once() {
+    let mut world = blocked(EffectivePolicy::default(), OnDrainFailure::Continue);
+    world.run_for(20);
+    world.node.as_mut().unwrap().uid = "another".into();
+    world.dirty = true;
+    world.run_for(10);
+    assert_eq!(world.end(), Some(Outcome::NodeGone));
+    assert_eq!(completed(&world), [LifecycleResult::Continue]);
+}
+
+#[test]
+fn a_machine_that_went_before_it_was_looked_at_has_its_hooks_completed() {
+    let mut world = blocked(EffectivePolicy::default(), OnDrainFailure::Continue);
+    world.node = None;
+    world.pods.clear();
     world.run_for(10);
     assert_eq!(
         (world.phase(), world.end()),

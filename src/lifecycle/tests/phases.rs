@@ -129,12 +129,35 @@ fn the_machine_is_the_node_of_that_uid_and_instance() {
     };
     for (seen, machine) in [
         (Some(&node), Machine::Present(&node)),
-        (Some(&renamed), Machine::Gone),
+        (Some(&renamed), Machine::Replaced),
         (Some(&nameless), Machine::Mismatch),
         (None, Machine::Gone),
     ] {
         assert_eq!(Machine::of(&world.object, seen), machine);
     }
+}
+
+#[test]
+fn an_outage_that_an_incident_was_open_in_is_told_afterwards() {
+    let mut world = spot_world();
+    world.object.metadata.creation_timestamp = Some(Time(at(world.now)));
+    world.run_for(5);
+    let (since, until) = (world.now, world.now + 30);
+    world.run_for(40);
+    world.outage = Some((at(since), at(until)));
+    world.dirty = true;
+    world.run_for(10);
+    let status = world.status();
+    let said = condition::find(&status.conditions, "APIAvailable").unwrap();
+    let words = format!("no answer from {:.0} until {:.0}", at(since), at(until));
+    assert!(said.message.ends_with(&words), "{}", said.message);
+    // It was before this one.
+    let mut later = spot_world();
+    later.object.metadata.creation_timestamp = Some(Time(at(later.now)));
+    later.outage = Some((at(later.now - 90), at(later.now - 60)));
+    later.run_for(10);
+    let told = condition::find(&later.status().conditions, "APIAvailable").is_some();
+    assert!(!told);
 }
 
 #[test]

@@ -6,6 +6,7 @@
 mod act;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
@@ -13,16 +14,18 @@ use serde_json::json;
 use crate::api::Time;
 use crate::api::termination::{
     EffectivePolicy, LifecycleHook, NodeTermination, NodeTerminationSpec, NodeTerminationStatus,
-    Outcome as End, Phase, Signal, SignalKind,
+    Outcome as End, Phase, Signal, SignalKind, VolumesStatus,
 };
+use crate::drain::arrivals::Arrivals;
 use crate::drain::budget::BudgetObject;
 use crate::drain::pod::Owner;
 use crate::drain::select::tests::pod;
-use crate::drain::{Node, Pod, Queue};
+use crate::drain::volumes::{NodeVolumes, attachment_name};
+use crate::drain::{Attachment, Node, Pod, Queue};
 use crate::lifecycle::effect::LifecycleResult;
 use crate::lifecycle::view::Pods;
 use crate::lifecycle::{
-    ActionKey, Decision, Effect, HookTimeout, Lookup, Machine, Outcome, View, decide, settle,
+    ActionKey, Decision, Effect, HookTimeout, Lookup, Machine, Outcome, Told, View, decide, settle,
 };
 
 /// When the notice comes.
@@ -78,11 +81,15 @@ struct Memory {
     status: Option<NodeTerminationStatus>,
     seen: BTreeSet<String>,
     gone_before: Option<u32>,
+    came: Arrivals,
     hooks: BTreeMap<ActionKey, HookTimeout>,
     lookups: BTreeMap<String, Lookup>,
     queue: Queue,
     /// Since when the node's pods are watched.
     view: Option<i64>,
+    /// Attachments are watched.
+    volumes: bool,
+    told: Option<Told>,
     wake: Option<Timestamp>,
 }
 
@@ -114,11 +121,26 @@ pub(super) struct World {
     pub crashes: BTreeMap<usize, usize>,
     /// Evictions that the budget of `app=db` allows.
     pub allowed: i32,
+    /// Pods that it counts; with no more than it wants it can never be met.
+    pub expected: i32,
+    /// Terminating pods do not go.
+    pub stuck: bool,
     pub arrived: i64,
+    /// Volumes that are attached to the node, and how long after the pods they are detached.
+    pub attached: Vec<(Attachment, i64)>,
+    /// The state that EC2 tells when it is asked, and how often it was.
+    pub state: Option<Told>,
+    pub asked: u32,
     /// No list of the node's pods ever comes.
     pub unlisted: bool,
     /// Another incident of the node drains it.
     pub follows: bool,
+    /// The operator's own pod, as namespace/name.
+    pub own_pod: Option<String>,
+    /// Another replica may take over.
+    pub may_hand_over: bool,
+    /// When the API server last gave no answer.
+    pub outage: Option<(Timestamp, Timestamp)>,
     /// The policy's limit has room.
     pub turn_comes: bool,
     /// Something that is watched has changed.
@@ -161,9 +183,17 @@ impl World {
             forced: 0,
             crashes: BTreeMap::new(),
             allowed: 1,
+            expected: 4,
+            stuck: false,
             arrived: 0,
+            attached: Vec::new(),
+            state: None,
+            asked: 0,
             unlisted: false,
             follows: false,
+            own_pod: None,
+            may_hand_over: false,
+            outage: None,
             turn_comes: true,
             dirty: true,
             known_hooks: BTreeMap::new(),
@@ -198,6 +228,31 @@ impl World {
         self.unnamed.insert(hook.to_owned(), action);
     }
 
+    /// Volumes are mounted by the node's pods; each is detached so long after the last of them.
+    pub(super) fn attach(&mut self, detached_after: &[i64]) {
+        let handles = (0..detached_after.len()).map(|n| format!("vol-{n}"));
+        let handles: Vec<String> = handles.collect();
+        let attachment = |handle: &String| Attachment {
+            name: attachment_name("ebs", handle, "n").into(),
+            node: "n".into(),
+            volume: Some(format!("pv-{handle}").into()),
+        };
+        let attached = handles.iter().map(attachment);
+        self.attached = attached.zip(detached_after.iter().copied()).collect();
+        if let Some(node) = &mut self.node {
+            node.volumes = NodeVolumes::mounted("ebs", &handles);
+        }
+    }
+
+    /// The node as it was before, with the volumes that it has now.
+    pub(super) fn bare(&self) -> Node {
+        let volumes = self.node.as_ref().map(|n| n.volumes.clone());
+        Node {
+            volumes: volumes.unwrap_or_default(),
+            ..node()
+        }
+    }
+
     fn expect_actions(&mut self) {
         for signal in self
             .object
@@ -220,6 +275,7 @@ impl World {
             let owner = Owner {
                 kind: "StatefulSet".into(),
                 api_version: "apps/v1".into(),
+                name: "db".into(),
             };
             Pod {
                 labels,
@@ -294,8 +350,19 @@ impl World {
         self.now += 1;
         let (gone, left): (Vec<_>, Vec<_>) = std::mem::take(&mut self.pods)
             .into_iter()
-            .partition(|p| p.deletion.is_some_and(|d| d.ends <= at(self.now)));
+            .partition(|p| !self.stuck && p.deletion.is_some_and(|d| d.ends <= at(self.now)));
         self.pods = left;
+        if self.pods.is_empty() {
+            // The node's own word is gone before the detach is tried.
+            if let Some(node) = &mut self.node {
+                node.volumes = NodeVolumes::default();
+            }
+            let before = self.attached.len();
+            self.attached.iter_mut().for_each(|(_, after)| *after -= 1);
+            self.attached.retain(|(_, after)| *after > 0);
+            // Only who watches attachments hears of it.
+            self.dirty |= self.memory.volumes && self.attached.len() != before;
+        }
         for pod in gone {
             self.dirty = true;
             self.replacements.insert(pod.name);
@@ -304,11 +371,11 @@ impl World {
         }
     }
 
-    fn tell_budget(&mut self) {
+    pub(super) fn tell_budget(&mut self) {
         let object: BudgetObject = serde_json::from_value(json!({
             "metadata": {"name": "db", "namespace": "web", "generation": 1},
             "spec": {"selector": {"matchLabels": {"app": "db"}}},
-            "status": {"disruptionsAllowed": self.allowed, "currentHealthy": 3, "desiredHealthy": 2, "expectedPods": 4,
+            "status": {"disruptionsAllowed": self.allowed, "currentHealthy": 3, "desiredHealthy": 2, "expectedPods": self.expected,
                 "observedGeneration": 1},
         }))
         .unwrap();
@@ -392,6 +459,9 @@ impl World {
         let (work, forced) = (self.memory.queue.work(uid), self.memory.queue.forced(uid));
         let stored = self.object.status.iter().flat_map(|s| &s.lifecycle_actions);
         let recorded = stored.map(ActionKey::from).collect();
+        let pods: Vec<_> = self.pods.iter().cloned().map(Arc::new).collect();
+        let attached: Option<Vec<Attachment>> =
+            Some(self.attached.iter().map(|(a, _)| a.clone()).collect());
         see(&View {
             now: at(self.now),
             object: &object,
@@ -401,17 +471,23 @@ impl World {
             lookups: &self.known_lookups,
             recorded: &recorded,
             pods: self.memory.view.map(|opened| Pods {
-                pods: &self.pods,
+                pods: &pods,
                 quiet_for: SignedDuration::from_secs(self.now - opened.max(self.arrived)),
                 work: &work,
                 forced,
             }),
+            attachments: attached.as_deref().filter(|_| self.memory.volumes),
+            told: self.memory.told.as_ref(),
             seen: &self.memory.seen,
+            came: &self.memory.came,
+            may_hand_over: self.may_hand_over,
             gone_before,
+            outage: self.outage,
+            conflicts: 0,
             neighbours: &[],
             follows: self.follows,
             turn: &|_| self.turn_comes,
-            own_pod: None,
+            own_pod: self.own_pod.as_deref(),
         })
     }
 
@@ -420,6 +496,7 @@ impl World {
         let substance = |s: &NodeTerminationStatus| {
             let mut s = s.clone();
             s.pods = None;
+            s.volumes.iter_mut().for_each(VolumesStatus::uncount);
             s.conditions.iter_mut().for_each(|c| c.message.clear());
             s
         };
@@ -457,6 +534,7 @@ pub(super) fn node() -> Node {
         unschedulable: false,
         taints: vec![],
         cordon: None,
+        volumes: NodeVolumes::default(),
     }
 }
 

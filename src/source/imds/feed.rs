@@ -3,12 +3,12 @@
 //! Each backs off by itself: one that always fails must not slow the others down.
 
 use futures::future::join_all;
-use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::{BACK_OFF_LAST, back_off};
 use crate::api::termination::Signal;
 use crate::aws::{Document, Error, Metadata, Reason};
+use crate::clock;
 use crate::event::{Malformed, metadata as parse};
 
 /// All documents.
@@ -90,7 +90,7 @@ impl Feed {
 
     /// The document's signals. What can not be read in it costs the rest of it nothing.
     fn parse(&self, instance: &str, body: &str) -> (Vec<Signal>, Option<(&'static str, String)>) {
-        let now = Timestamp::now();
+        let now = clock::now();
         let parsed = match self.document {
             Document::InstanceId => Ok(Vec::new()),
             Document::SpotInstanceAction => parse::spot_interruption(instance, body),

@@ -152,7 +152,7 @@ fn lock(path: &Path) -> anyhow::Result<File> {
     Ok(file)
 }
 
-fn cache_root() -> anyhow::Result<PathBuf> {
+pub(crate) fn cache_root() -> anyhow::Result<PathBuf> {
     if let Some(folder) = env::var_os("TESTBED_CACHE").or_else(|| env::var_os("XDG_CACHE_HOME")) {
         return Ok(folder.into());
     }

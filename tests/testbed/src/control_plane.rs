@@ -131,6 +131,16 @@ impl ControlPlane {
         credentials.kubeconfig_of(name, &self.url, token)
     }
 
+    /// A kubeconfig file of a user named with [`Builder::user`] that leads to the API server by another address, such as
+    /// a [`crate::proxy::Proxy`]'s; its name is `name`. Fails in a cluster that is not ours.
+    pub fn kubeconfig_by(&self, name: &str, user: &str, url: &str) -> anyhow::Result<PathBuf> {
+        let credentials = self.servers()?.credentials();
+        let text = std::fs::read_to_string(credentials.kubeconfig(user)?)?;
+        let file: serde_json::Value = serde_json::from_str(&text)?;
+        let token = file["users"][0]["user"]["token"].as_str();
+        credentials.kubeconfig_of(name, url, token.context("no token")?)
+    }
+
     /// A new client with all permissions. It belongs to the tokio runtime it is made in.
     pub async fn client(&self) -> anyhow::Result<Client> {
         Ok(Client::try_from(config(&self.kubeconfig).await?)?)
@@ -202,6 +212,17 @@ impl ControlPlane {
     pub async fn restart_api_server(&self) -> anyhow::Result<()> {
         self.stop_api_server()?;
         self.start_api_server().await
+    }
+
+    /// Kills etcd under the running API server, starts it again on the same port and data, and waits until the API
+    /// server is ready. Meanwhile requests fail or hang.
+    pub async fn restart_etcd(&self) -> anyhow::Result<()> {
+        let servers = self.servers()?;
+        servers.stop_etcd();
+        servers.start_etcd()?;
+        servers
+            .await_condition("the API server", || self.ready())
+            .await
     }
 
     /// Ends every process and removes every file, as a drop does.

@@ -13,8 +13,13 @@ pub mod control_plane;
 pub mod imds;
 pub mod operator;
 pub mod process;
+pub mod proxy;
+pub mod skew;
 mod stand_in;
+pub mod webhook;
 
 pub use control_plane::ControlPlane;
 pub use operator::Operator;
 pub use process::Child;
+pub use skew::Skew;
+pub use webhook::Webhook;

@@ -20,7 +20,8 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use crate::{Child, ControlPlane, aws::Aws, cluster::await_count, control_plane::ports};
+use crate::control_plane::{Builder, ports};
+use crate::{Child, ControlPlane, aws::Aws, cluster::await_count};
 
 /// The namespace and the service account of the manifests.
 pub const NAME: &str = "node-termination-operator";
@@ -113,16 +114,18 @@ async fn token(
 
 /// A control plane on which [`USER`] can be used. Pass `audit` to have its requests counted.
 pub async fn control_plane(audit: bool) -> anyhow::Result<ControlPlane> {
+    builder().audit(audit).start().await
+}
+
+/// The options of a control plane on which [`USER`] can be used.
+#[must_use]
+pub fn builder() -> Builder {
     let groups = [
         "system:serviceaccounts",
         "system:serviceaccounts:node-termination-operator",
         "system:authenticated",
     ];
-    ControlPlane::builder()
-        .audit(audit)
-        .user(USER, &groups)
-        .start()
-        .await
+    ControlPlane::builder().user(USER, &groups)
 }
 
 /// Applies the custom resource definitions and the roles of the repository, as `kubectl apply` does.

@@ -41,6 +41,20 @@ fn an_unknown_outcome_is_looked_at_again_after_a_second_then_ever_later() {
 }
 
 #[test]
+fn after_an_unknown_outcome_the_view_tells_first() {
+    let lost = Answer::Unanswered {
+        message: "connection reset".into(),
+    };
+    let mut queue = Queue::default();
+    queue.offer("n1", vec![candidate("p", FAR)], at(0));
+    let order = only(pop_all(&mut queue, 0));
+    queue.answered(&order, &lost, at(0));
+    // It terminates: it was told after all, and is offered no more.
+    queue.offer("n1", vec![], at(0));
+    assert!((0..200).all(|second| queue.pop(at(second)).is_none()));
+}
+
+#[test]
 fn a_conflict_gives_the_view_a_second() {
     assert_eq!(sent_at(&Answer::Conflict, 4), [0, 1, 2, 3]);
 }

@@ -28,9 +28,10 @@ fn a_budget_is_respected_until_the_last_moment_and_overridden_at_it() {
 #[test]
 fn a_job_is_told_that_the_deletion_is_a_disruption() {
     let mut job = candidate("p", 80);
-    job.pod.owner = Some(Owner {
+    Arc::make_mut(&mut job.pod).owner = Some(Owner {
         kind: "Job".into(),
         api_version: "batch/v1".into(),
+        name: "job".into(),
     });
     assert!(only(pop_all(&mut blocked_by_budget(job), 80)).mark_disruption);
 }

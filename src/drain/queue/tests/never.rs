@@ -48,6 +48,7 @@ fn answer() -> impl Strategy<Value = Answer> {
         2 => Just(Answer::BudgetRefused { message: message(), retry_after: None }),
         1 => Just(Answer::BudgetRefused { message: message(), retry_after }),
         1 => Just(Answer::BudgetContended),
+        1 => Just(Answer::BudgetUncomputed { message: message() }),
         1 => Just(Answer::MultipleBudgets),
         1 => Just(Answer::Overloaded { retry_after: None }),
         1 => Just(Answer::NamespaceTerminating),

@@ -33,9 +33,23 @@ impl World {
                 self.dirty |= self.memory.view.is_none();
                 self.memory.view.get_or_insert(self.now);
             }
-            Effect::CloseView => self.memory.view = None,
+            Effect::CloseView => {
+                self.memory.view = None;
+                self.memory.volumes = false;
+            }
+            Effect::WatchVolumes => {
+                self.dirty |= !self.memory.volumes;
+                self.memory.volumes = true;
+            }
+            Effect::OutOfService { patch } => self.patch(patch),
+            Effect::AskState { .. } => {
+                self.asked += 1;
+                self.dirty |= self.memory.told != self.state;
+                self.memory.told.clone_from(&self.state);
+            }
             Effect::Offer(plan) => {
                 self.memory.seen.extend(plan.remaining.iter().cloned());
+                self.memory.came.clone_from(&plan.came);
                 self.memory
                     .queue
                     .offer(&uid, plan.candidates.clone(), at(self.now));
@@ -44,6 +58,11 @@ impl World {
                 let held = self.memory.queue.would_hold(&plan.candidates, at(self.now));
                 let preview = preview(plan, held, at(self.now));
                 return Some(Outcome::Previewed(preview));
+            }
+            // Nobody else takes over: this process leads again.
+            Effect::HandOver => {
+                self.may_hand_over = false;
+                self.dirty = true;
             }
             Effect::Withdraw => self.memory.queue.withdraw(&uid),
             Effect::ReadHook { action } => {

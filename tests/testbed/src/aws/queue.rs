@@ -62,6 +62,17 @@ impl Queue {
         depth.unwrap_or_default()
     }
 
+    /// The bodies of all messages it holds now, whatever their state; none when it was deleted.
+    #[must_use]
+    pub fn bodies(&self) -> Vec<String> {
+        let now = self.world.clock.now();
+        let bodies = self.with(|queue| {
+            queue.settle(now);
+            queue.messages.bodies()
+        });
+        bodies.unwrap_or_default()
+    }
+
     /// Waits until every message is deleted; fails after `timeout`.
     pub async fn await_empty(&self, timeout: Duration) -> anyhow::Result<()> {
         let changed = self.with(|queue| Arc::clone(&queue.changed))?;

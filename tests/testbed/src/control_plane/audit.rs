@@ -12,7 +12,7 @@ use std::{
 use anyhow::Context;
 use jiff::Timestamp;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::credentials::{CONTROLLER_MANAGER, KUBELETS, SCHEDULER};
 
@@ -48,6 +48,8 @@ pub struct AuditEntry {
     pub user_agent: String,
     /// Path and query.
     pub request_uri: String,
+    /// What was asked for, where [`super::Builder::audit_bodies`] keeps it; else null.
+    pub body: Value,
 }
 
 impl AuditLog {
@@ -69,7 +71,7 @@ impl AuditLog {
         let mut seen = HashSet::new();
         let mut entries = Vec::new();
         for line in complete.lines() {
-            let event: Event = serde_json::from_str(line).context("read the audit log")?;
+            let event = parse(line).context("read the audit log")?;
             // A watch has an event for its start and one for its end.
             if seen.insert(event.audit_id.clone()) {
                 entries.push(event.into());
@@ -78,6 +80,18 @@ impl AuditLog {
         Ok(entries)
     }
 }
+
+/// A line is one event. An API server that was killed may have left the beginning of one, which the next has then
+/// written on.
+fn parse(line: &str) -> serde_json::Result<Event> {
+    serde_json::from_str(line).or_else(|error| match line.rfind(START) {
+        Some(start) if start > 0 => serde_json::from_str(&line[start..]),
+        _ => Err(error),
+    })
+}
+
+/// What every event begins with.
+const START: &str = r#"{"kind":"Event","#;
 
 /// `audit.k8s.io/v1` `Event`, as far as it is used.
 #[derive(Deserialize)]
@@ -96,6 +110,8 @@ struct Event {
     user_agent: String,
     #[serde(rename = "requestURI")]
     request_uri: String,
+    #[serde(default)]
+    request_object: Value,
 }
 
 #[derive(Deserialize)]
@@ -131,22 +147,29 @@ impl From<Event> for AuditEntry {
             time: event.request_received_timestamp,
             user_agent: event.user_agent,
             request_uri: event.request_uri,
+            body: event.request_object,
         }
     }
 }
 
-/// Everything at level Metadata, except what the control plane asks of itself.
-pub(super) fn write_policy(folder: &Path) -> anyhow::Result<()> {
+/// Everything at level Metadata, except what the control plane asks of itself, and the bodies of deletions and evictions.
+pub(super) fn write_policy(folder: &Path, bodies: bool) -> anyhow::Result<()> {
     let own = ["system:apiserver", CONTROLLER_MANAGER, SCHEDULER, KUBELETS];
+    let mut rules = vec![
+        json!({"level": "None", "users": own}),
+        json!({"level": "None", "userGroups": ["system:serviceaccounts:kube-system"]}),
+    ];
+    if bodies {
+        let ends = json!([{"group": "", "resources": ["pods", "pods/eviction"]}]);
+        let verbs = ["create", "delete"];
+        rules.push(json!({"level": "Request", "verbs": verbs, "resources": ends}));
+    }
+    rules.push(json!({"level": "Metadata"}));
     let policy = json!({
         "apiVersion": "audit.k8s.io/v1",
         "kind": "Policy",
         "omitStages": ["RequestReceived"],
-        "rules": [
-            {"level": "None", "users": own},
-            {"level": "None", "userGroups": ["system:serviceaccounts:kube-system"]},
-            {"level": "Metadata"},
-        ],
+        "rules": rules,
     });
     Ok(fs::write(folder.join(POLICY), policy.to_string())?)
 }
@@ -158,4 +181,20 @@ pub(super) fn arguments(folder: &Path) -> [String; 3] {
         // In megabytes, beyond any test: a rotated file would be missing from the entries.
         "--audit-log-maxsize=100000".to_owned(),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_a_killed_server_began_does_not_hide_the_next() {
+        let event = r#"{"kind":"Event","auditID":"1","verb":"get","user":{"username":"a"},"requestURI":"/","requestReceivedTimestamp":"2026-11-21T10:00:00.000000Z"}"#;
+        assert_eq!(parse(event).unwrap().verb, "get");
+        assert_eq!(
+            parse(&format!("{}{event}", &event[..60])).unwrap().verb,
+            "get"
+        );
+        assert!(parse(&event[..60]).is_err());
+    }
 }

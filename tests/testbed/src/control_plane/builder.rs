@@ -11,6 +11,7 @@ const KUBECONFIG: &str = "TESTBED_KUBECONFIG";
 #[derive(Clone, Debug, Default)]
 pub struct Builder {
     pub(super) audit: bool,
+    pub(super) audit_bodies: bool,
     pub(super) users: Vec<User>,
 }
 
@@ -36,6 +37,13 @@ impl Builder {
     #[must_use]
     pub fn audit(mut self, on: bool) -> Self {
         self.audit = on;
+        self
+    }
+
+    /// Whether the audit log also holds what was asked for when pods were deleted or evicted. Off by default.
+    #[must_use]
+    pub fn audit_bodies(mut self, on: bool) -> Self {
+        self.audit_bodies = on;
         self
     }
 

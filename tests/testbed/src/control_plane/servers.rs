@@ -50,7 +50,7 @@ impl Servers {
         let [api_server, etcd, etcd_peer] = ports::free()?;
         let url = format!("https://127.0.0.1:{api_server}");
         if options.audit {
-            audit::write_policy(folder.path())?;
+            audit::write_policy(folder.path(), options.audit_bodies)?;
         }
         Ok(Self {
             controllers: Mutex::default(),
@@ -91,6 +91,10 @@ impl Servers {
     pub(super) fn start_etcd(&self) -> anyhow::Result<()> {
         *lock(&self.etcd) = Some(self.spawn("etcd", &self.etcd_arguments())?);
         Ok(())
+    }
+
+    pub(super) fn stop_etcd(&self) {
+        *lock(&self.etcd) = None;
     }
 
     /// Does nothing when it runs already.

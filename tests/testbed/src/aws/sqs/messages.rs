@@ -93,6 +93,11 @@ impl Messages {
         }
     }
 
+    /// What the messages say, the oldest first.
+    pub fn bodies(&self) -> Vec<String> {
+        self.all.values().map(|m| m.body.clone()).collect()
+    }
+
     /// When the next hidden message becomes visible.
     pub fn next_visible(&self) -> Option<Timestamp> {
         self.hidden.first().map(|(until, _)| *until)

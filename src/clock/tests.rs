@@ -1,0 +1,80 @@
+use super::*;
+
+/// What our clock says, so many milliseconds after the beginning.
+fn ours(milliseconds: i64) -> Timestamp {
+    Timestamp::from_millisecond(1_792_000_000_000 + milliseconds).unwrap()
+}
+
+/// The `Date` of a server whose clock is so many milliseconds ahead of ours.
+fn date(time: Timestamp, ahead: i64) -> String {
+    let time = shifted(time, ahead).to_zoned(jiff::tz::TimeZone::UTC);
+    time.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
+}
+
+/// What is known after answers that come every 700 ms.
+fn after(estimate: &mut Estimate, server: Server, aheads: &[i64]) -> Option<i64> {
+    let (mut known, start) = (None, Instant::now());
+    let mut now = 0;
+    for ahead in aheads {
+        let date = date(ours(now), *ahead);
+        let at = start + Duration::from_millis(now.unsigned_abs());
+        known = estimate.hear(server, Some(&date), ours(now), at);
+        now += 700;
+    }
+    known
+}
+
+#[test]
+fn three_answers_tell_how_far_our_clock_is_off_to_half_a_second() {
+    for ahead in [-86_400_000, -7_300, 0, 1_200, 45_000] {
+        let mut estimate = Estimate::new();
+        assert_eq!(after(&mut estimate, Server::Api, &[ahead; 2]), None);
+        let known = after(&mut Estimate::new(), Server::Api, &[ahead; 5]).unwrap();
+        assert!((known - ahead).abs() <= 500, "{ahead}: {known}");
+    }
+}
+
+#[test]
+fn answers_that_were_read_late_and_one_server_whose_clock_is_wrong_change_nothing() {
+    let late = [0, 0, -30_000, 0, -30_000, 0, 60_000, 0, -30_000];
+    let known = after(&mut Estimate::new(), Server::Api, &late).unwrap();
+    assert!(known.abs() <= 500, "{known}");
+}
+
+#[test]
+fn aws_is_believed_before_the_api_server() {
+    let mut estimate = Estimate::new();
+    after(&mut estimate, Server::Aws, &[10_000; 3]);
+    let known = after(&mut estimate, Server::Api, &[-4_000; 9]).unwrap();
+    assert!((known - 10_000).abs() <= 500, "{known}");
+}
+
+#[test]
+fn a_clock_that_is_set_right_is_noticed_after_five_answers() {
+    let answers = [&[9_000; 9][..], &[0; 4]].concat();
+    let known = after(&mut Estimate::new(), Server::Api, &answers).unwrap();
+    assert!((known - 9_000).abs() <= 500, "{known}");
+    let known = after(
+        &mut Estimate::new(),
+        Server::Api,
+        &[&answers[..], &[0]].concat(),
+    )
+    .unwrap();
+    assert!(known.abs() <= 500, "{known}");
+}
+
+#[test]
+fn a_burst_of_answers_counts_once_and_what_is_no_date_counts_for_nothing() {
+    let (mut estimate, now) = (Estimate::new(), Instant::now());
+    after(&mut estimate, Server::Api, &[0; 9]);
+    let late = now + Duration::from_mins(1);
+    let wrong = date(ours(0), 90_000);
+    for _ in 0..20 {
+        estimate.hear(Server::Api, Some(&wrong), ours(0), late);
+    }
+    assert!(estimate.api.median().unwrap().abs() <= 500);
+    for no_date in [None, Some(""), Some("yesterday"), Some("99999999999999")] {
+        let known = estimate.hear(Server::Aws, no_date, ours(0), late);
+        assert_eq!(known, None, "{no_date:?}");
+    }
+}

@@ -1,0 +1,121 @@
+//! What the operator's roles do not let it do: one call in a while asks whether they do by now, the others are not sent.
+
+use std::collections::BTreeMap;
+use std::sync::{LazyLock, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+use crate::clock;
+
+/// A call that was forbidden is sent again after this, once for all that want it.
+const ASK_AGAIN: Duration = Duration::from_secs(5);
+
+static DENIED: Mutex<BTreeMap<&'static str, Entry>> = Mutex::new(BTreeMap::new());
+
+static CHANGES: LazyLock<watch::Sender<()>> = LazyLock::new(|| watch::Sender::new(()));
+
+/// Something that the operator may not do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denied {
+    /// Verb and resource, as in `patch nodes`.
+    pub what: String,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+struct Entry {
+    denied: Denied,
+    asked: Instant,
+}
+
+/// All that the operator was last not allowed to do.
+#[must_use]
+pub fn all() -> Vec<Denied> {
+    let denied = DENIED.lock().unwrap_or_else(PoisonError::into_inner);
+    denied.values().map(|entry| entry.denied.clone()).collect()
+}
+
+/// Tells whenever that changes.
+#[must_use]
+pub fn changes() -> watch::Receiver<()> {
+    CHANGES.subscribe()
+}
+
+/// What is known to be denied and not to be asked for now. Whoever gets nothing asks for all.
+pub(super) fn is_denied(act: &'static str) -> Option<Denied> {
+    let mut denied = DENIED.lock().unwrap_or_else(PoisonError::into_inner);
+    let entry = denied.get_mut(act)?;
+    if entry.asked.elapsed() < ASK_AGAIN {
+        return Some(entry.denied.clone());
+    }
+    entry.asked = Instant::now();
+    None
+}
+
+/// It was allowed.
+pub(super) fn allowed(act: &'static str) {
+    let mut denied = DENIED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(entry) = denied.remove(act) {
+        tracing::info!(what = entry.denied.what, "is allowed now");
+        CHANGES.send_replace(());
+    }
+}
+
+/// It was forbidden with this message. Only if our roles are what is missing it is noted: an admission policy may
+/// forbid one object and let the next pass.
+pub(super) fn forbidden(act: &'static str, message: &str) {
+    let Some(what) = missing(message) else { return };
+    let mut denied = DENIED.lock().unwrap_or_else(PoisonError::into_inner);
+    if !denied.contains_key(act) {
+        tracing::error!(what, message, "the operator's roles do not allow it");
+        CHANGES.send_replace(());
+    }
+    let entry = denied.entry(act).or_insert_with(|| Entry {
+        denied: Denied {
+            what: String::new(),
+            since: clock::now(),
+        },
+        asked: Instant::now(),
+    });
+    entry.denied.what = what;
+    entry.asked = Instant::now();
+}
+
+/// The verb and the resource of `User "U" cannot VERB resource "RESOURCE" in API group …`, which is what the API
+/// server's authorizers say (apiserver: `pkg/endpoints/handlers/responsewriters/errors.go`).
+fn missing(message: &str) -> Option<String> {
+    let (verb, rest) = message
+        .split_once(" cannot ")?
+        .1
+        .split_once(" resource \"")?;
+    let resource = rest.split_once('"')?.0;
+    Some(format!("{verb} {resource}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MESSAGE: &str = "nodes \"n\" is forbidden: User \"system:serviceaccount:a:b\" cannot patch resource \"nodes\" in API group \"\" at the cluster scope";
+
+    #[test]
+    fn a_missing_role_is_told_from_an_object_that_an_admission_policy_forbids() {
+        assert_eq!(missing(MESSAGE).as_deref(), Some("patch nodes"));
+        let policy = "nodeterminations \"i-1\" is forbidden: ValidatingAdmissionPolicy 'agent' denied request: no";
+        assert_eq!(missing(policy), None);
+    }
+
+    #[test]
+    fn what_is_denied_is_asked_for_by_one_in_a_while_until_it_is_allowed() {
+        assert_eq!(is_denied("test"), None);
+        forbidden("test", MESSAGE);
+        assert_eq!(is_denied("test").unwrap().what, "patch nodes");
+        DENIED.lock().unwrap().get_mut("test").unwrap().asked -= ASK_AGAIN;
+        assert_eq!(is_denied("test"), None, "this one asks");
+        assert!(is_denied("test").is_some(), "and nobody else");
+        allowed("test");
+        assert_eq!(is_denied("test"), None);
+    }
+}

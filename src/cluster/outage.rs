@@ -1,0 +1,97 @@
+//! When the API server gave no answer: while it does not, nothing can be written, so it is told afterwards.
+
+use std::sync::{LazyLock, Mutex, PoisonError};
+
+use jiff::{SignedDuration, Timestamp};
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use crate::clock;
+
+/// A shorter one is no outage: a call failed, and the next did not.
+const WORTH_TELLING: SignedDuration = SignedDuration::from_secs(2);
+
+static CALLS: Mutex<Calls> = Mutex::new(Calls::new());
+static FAILING: LazyLock<Gauge> = LazyLock::new(Gauge::default);
+
+/// How the calls of this process go, all of them together.
+struct Calls {
+    /// Since when every one has failed.
+    failing_since: Option<Timestamp>,
+    /// The last outage that is over.
+    last: Option<(Timestamp, Timestamp)>,
+}
+
+/// Puts the metric into the registry.
+pub fn register(registry: &mut Registry) {
+    registry.register(
+        "api_server_failing",
+        "Whether the last call to the API server failed",
+        FAILING.clone(),
+    );
+}
+
+/// From when until when the API server last gave no answer.
+#[must_use]
+pub fn last() -> Option<(Timestamp, Timestamp)> {
+    CALLS.lock().unwrap_or_else(PoisonError::into_inner).last
+}
+
+/// A call has ended: with an answer of the API server's own, or without.
+pub(super) fn ended(well: bool) {
+    FAILING.set(i64::from(!well));
+    let mut calls = CALLS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((since, until)) = calls.ended(well, clock::now()) {
+        tracing::warn!(%since, %until, "the API server gave no answer; it does again");
+    }
+}
+
+impl Calls {
+    const fn new() -> Self {
+        Self {
+            failing_since: None,
+            last: None,
+        }
+    }
+
+    /// Returns the outage that is over with this call.
+    fn ended(&mut self, well: bool, now: Timestamp) -> Option<(Timestamp, Timestamp)> {
+        if !well {
+            self.failing_since.get_or_insert(now);
+            return None;
+        }
+        let since = self.failing_since.take()?;
+        if now.duration_since(since) < WORTH_TELLING {
+            return None;
+        }
+        self.last = Some((since, now));
+        self.last
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn an_outage_lasts_from_the_first_failure_to_the_next_answer() {
+        let mut calls = Calls::new();
+        for (well, second) in [(true, 0), (false, 10), (false, 14), (true, 17)] {
+            calls.ended(well, at(second));
+        }
+        assert_eq!(calls.last, Some((at(10), at(17))));
+    }
+
+    #[test]
+    fn single_calls_that_fail_among_others_are_none() {
+        let mut calls = Calls::new();
+        for second in 0..100 {
+            calls.ended(second % 2 == 0, at(second));
+        }
+        assert_eq!(calls.last, None);
+    }
+}

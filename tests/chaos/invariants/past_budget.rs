@@ -1,0 +1,158 @@
+//! The API server itself holds every eviction against the budgets. What goes past them is a deletion: it happens only
+//! under a policy that allows it, at the pod's last moment, for a pod whose budget has no room, and the record says so.
+//!
+//! The record says so if `pods.forced` counts, or if `blocked` named the pod with its time before, or named ten others.
+//! Excused: a leader that goes within 5 s, or an API server: the count that it had not written yet goes with it.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::Violation;
+use crate::history::{BudgetLife, Cause, History, IncidentLife, Order, PodLife, Verb, after};
+use crate::plan::Pool;
+
+const PROMISE: &str = "no budget is overridden but at the last moment, and on record";
+/// A budget's room is known to the observer and the operator at about the same time, and not for longer than this.
+const ROOM_SECONDS: i64 = 6;
+/// `status.blocked` names at most ten pods.
+const NAMED: usize = 10;
+/// How long a count may wait to be written, on a busy machine.
+const WRITTEN_SECONDS: i64 = 5;
+
+pub fn check(history: &History) -> Vec<Violation> {
+    let deletions = history
+        .orders
+        .iter()
+        .filter(|o| o.accepted() && o.verb == Verb::Delete);
+    let found = deletions.filter_map(|order| {
+        let pod = history.pod(order.uid.as_deref()?)?;
+        let what = wrong(order, pod, history)?;
+        let violation = Violation::new(PROMISE, format!("{}: {what}", pod.name)).at(order.time);
+        let node = pod
+            .node
+            .as_ref()
+            .and_then(|(_, name)| history.node_at(name, order.time));
+        Some(Violation {
+            node: node.map(|n| n.number),
+            ..violation
+        })
+    });
+    found.collect()
+}
+
+fn wrong(order: &Order, pod: &PodLife, history: &History) -> Option<String> {
+    let (_, name) = pod.node.as_ref()?;
+    let node = history.node_at(name, order.time)?;
+    if node.pool == Pool::Respect {
+        return Some("it was deleted under Respect".to_owned());
+    }
+    let open = |i: &&IncidentLife| i.since().is_some_and(|s| s <= after(order.time, 3));
+    let incidents: Vec<&IncidentLife> = history.incidents_of(node).filter(open).collect();
+    let last = incidents
+        .iter()
+        .filter_map(|i| last_moment(i, pod, order.time))
+        .min();
+    // An error of its clock of up to two seconds is not corrected.
+    if let Some(last) = last.filter(|last| order.time < after(*last, -2)) {
+        return Some(format!(
+            "it was deleted at {}, its last moment is {last}",
+            order.time
+        ));
+    }
+    let budgets: Vec<&BudgetLife> = history.budgets_of(pod).collect();
+    if budgets.is_empty() {
+        return Some("it was deleted, and has no budget".to_owned());
+    }
+    let room = |b: &&BudgetLife| had_room(b, order.time);
+    let troubled = history.troubles.touch(
+        order.time,
+        order.time,
+        &[Cause::Api, Cause::Connections, Cause::Leader],
+    );
+    if budgets.len() == 1 && !troubled && budgets.iter().all(|b| room(&b)) {
+        return Some("it was deleted, and its budget had room".to_owned());
+    }
+    let lost = [Cause::Api, Cause::Connections, Cause::Leader];
+    let lost = history
+        .troubles
+        .begin(order.time, after(order.time, WRITTEN_SECONDS), &lost);
+    let recorded = incidents.iter().any(|i| is_recorded(i, pod));
+    (!recorded && !lost).then(|| "it was deleted, and no record says so".to_owned())
+}
+
+/// The end less its grace period, but not in the first quarter of the window.
+fn last_moment(incident: &IncidentLife, pod: &PodLife, time: Timestamp) -> Option<Timestamp> {
+    let status = incident.at(after(time, 3))?;
+    let margin = i64::from(status.policy.as_ref()?.drain.deadline_margin_seconds);
+    let start = status.started_at.as_ref()?.0;
+    let end = after(status.deadline.as_ref()?.0, -margin);
+    let polite = start + end.duration_since(start).max(SignedDuration::ZERO) / 4;
+    Some(after(end, -pod.grace).max(polite))
+}
+
+fn had_room(budget: &BudgetLife, time: Timestamp) -> bool {
+    let before = budget
+        .room
+        .iter()
+        .rev()
+        .find(|(at, _)| *at <= after(time, -ROOM_SECONDS));
+    let since = budget
+        .room
+        .iter()
+        .filter(|(at, _)| (after(time, -ROOM_SECONDS)..=time).contains(at));
+    before.is_some_and(|(_, room)| *room > 0) && since.fold(true, |all, (_, room)| all && *room > 0)
+}
+
+fn is_recorded(incident: &IncidentLife, pod: &PodLife) -> bool {
+    incident.versions.iter().any(|(_, version)| {
+        let Some(status) = &version.status else {
+            return false;
+        };
+        let counted = status.pods.as_ref().is_some_and(|p| p.forced > 0);
+        let announced = status
+            .blocked
+            .iter()
+            .any(|b| b.uid == pod.uid && b.force_time.is_some());
+        counted || announced || status.blocked.len() >= NAMED
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::sample::{at, budget, force, history, trouble};
+
+    fn deleted(second: i64) -> History {
+        let mut history = history();
+        history.budgets.push(budget(&history.pods[0], &[(0, 0)]));
+        force(&mut history, at(second));
+        history
+    }
+
+    #[test]
+    fn at_the_last_moment_and_on_record_a_deletion_is_right() {
+        assert_eq!(check(&deleted(45)).len(), 0);
+    }
+
+    #[test]
+    fn too_early_under_respect_with_room_without_a_budget_or_without_a_record_it_is_not() {
+        assert_eq!(check(&deleted(35)).len(), 1);
+        let mut respected = deleted(45);
+        respected.nodes[0].pool = Pool::Respect;
+        assert_eq!(check(&respected).len(), 1);
+        let mut roomy = deleted(45);
+        roomy.budgets[0].room = vec![(at(0), 1)];
+        assert_eq!(check(&roomy).len(), 1);
+        roomy.budgets[0].room.push((at(43), 0));
+        assert_eq!(check(&roomy).len(), 0, "the room was taken meanwhile");
+        let mut free = deleted(45);
+        free.budgets.clear();
+        assert_eq!(check(&free).len(), 1);
+        let mut silent = deleted(45);
+        for (_, version) in &mut silent.incidents[0].versions {
+            version.status.as_mut().unwrap().pods = None;
+        }
+        assert_eq!(check(&silent).len(), 1);
+        silent.troubles.0.push(trouble(Cause::Leader, 48, 48));
+        assert_eq!(check(&silent).len(), 0, "its leader was killed");
+    }
+}

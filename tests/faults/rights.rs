@@ -1,0 +1,84 @@
+//! The operator's roles lack something that it needs.
+
+use std::time::Duration;
+
+use kube::Api;
+use node_termination_operator::api::condition;
+use node_termination_operator::api::policy::TerminationPolicy;
+use node_termination_operator::api::termination::{NodeTermination, Phase};
+use serde_json::json;
+use testbed::cluster::{PodOptions, await_object};
+use tokio::time::Instant;
+
+use crate::killed::may_patch_nodes;
+use crate::stage::{Stage, status};
+
+/// Between two calls that ask whether it is allowed by now.
+const ASKS_AFTER: Duration = Duration::from_secs(5);
+
+#[tokio::test]
+async fn a_missing_right_is_told_on_the_incident_and_the_policy_and_asked_for_seldom_until_granted()
+{
+    let stage = Stage::new(json!({})).await;
+    let pods = stage.pods(&stage.nodes[0], 2, &PodOptions::default()).await;
+    may_patch_nodes(&stage, false).await;
+    let began = Instant::now();
+    let told = |i: &NodeTermination| {
+        let conditions = status(i).conditions;
+        let ready = condition::find(&conditions, "Ready").cloned();
+        ready.is_some_and(|c| c.reason == "Forbidden" && c.message.contains("nodes"))
+    };
+    for node in &stage.nodes {
+        stage.interrupt(node);
+        stage
+            .await_incident(node, "it tells what is missing", told)
+            .await;
+    }
+    stage
+        .within(
+            "the policy tells",
+            await_missing(&stage, Some("patch nodes")),
+        )
+        .await;
+    // Long enough for every incident to have come again several times.
+    tokio::time::sleep(ASKS_AFTER * 2).await;
+    let refused = refused(&stage);
+    let most = began.elapsed().as_secs() / ASKS_AFTER.as_secs() + 2;
+    println!("{refused} refusals in {:.1?}", began.elapsed());
+    assert!(refused as u64 <= most, "{refused} in {:?}", began.elapsed());
+
+    may_patch_nodes(&stage, true).await;
+    for node in &stage.nodes {
+        stage.await_cordoned(node).await;
+    }
+    stage.await_gone(&pods).await;
+    stage.await_phase(&stage.nodes[0], Phase::Released).await;
+    stage
+        .within("the policy is well again", await_missing(&stage, None))
+        .await;
+}
+
+/// How often the API server has refused a patch of a node.
+fn refused(stage: &Stage) -> usize {
+    let entries = stage.control_plane.audit_log().unwrap().entries().unwrap();
+    let refused = |e: &&_| -> bool {
+        let e: &testbed::control_plane::AuditEntry = e;
+        e.verb == "patch" && e.resource == "nodes" && e.status_code == 403
+    };
+    entries.iter().filter(refused).count()
+}
+
+/// Waits until the policy's condition `Forbidden` names that, or until it has none.
+async fn await_missing(stage: &Stage, what: Option<&str>) -> anyhow::Result<()> {
+    let api = Api::<TerminationPolicy>::all(stage.client.clone());
+    let said = |p: &TerminationPolicy| {
+        let conditions = &p.status.as_ref()?.conditions;
+        Some(condition::find(conditions, "Forbidden")?.message.clone())
+    };
+    let good = |p: Option<&TerminationPolicy>| match (p.and_then(said), what) {
+        (Some(message), Some(what)) => message.contains(what),
+        (None, None) => true,
+        _ => false,
+    };
+    await_object(api, "all", good).await.map(drop)
+}

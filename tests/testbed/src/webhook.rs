@@ -1,0 +1,188 @@
+//! An admission webhook that answers what a test tells it to.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::{io, iter};
+
+use axum::Router;
+use axum::extract::State;
+use axum::serve::Listener;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::admissionregistration::v1::{
+    RuleWithOperations, ValidatingWebhook, ValidatingWebhookConfiguration, WebhookClientConfig,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use kube::api::ObjectMeta;
+use serde_json::{Value, json};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
+use tokio_rustls::server::TlsStream;
+
+use crate::stand_in::Server;
+
+/// The label by which every namespace can be selected.
+const NAMESPACE: &str = "kubernetes.io/metadata.name";
+
+/// A running webhook. It allows everything until it is told otherwise, and ends when this is dropped.
+#[derive(Debug)]
+pub struct Webhook {
+    world: Arc<World>,
+    _server: Server,
+}
+
+#[derive(Debug)]
+struct World {
+    address: SocketAddr,
+    certificate: String,
+    denial: Mutex<Option<(u16, String)>>,
+}
+
+impl Webhook {
+    /// Starts one.
+    pub fn start() -> anyhow::Result<Self> {
+        let (server, world) = Server::start("webhook", serve)?;
+        Ok(Self {
+            world,
+            _server: server,
+        })
+    }
+
+    /// Denies whatever is asked from now on, with this status code and message.
+    pub fn deny(&self, code: u16, message: &str) {
+        *self.denial() = Some((code, message.to_owned()));
+    }
+
+    /// Allows everything from now on.
+    pub fn allow(&self) {
+        *self.denial() = None;
+    }
+
+    fn denial(&self) -> std::sync::MutexGuard<'_, Option<(u16, String)>> {
+        let denial = &self.world.denial;
+        denial.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The configuration that has the API server ask it, as the webhook `name`, about `operation` on `resource` in one
+    /// namespace.
+    #[must_use]
+    pub fn configuration(
+        &self,
+        name: &str,
+        namespace: &str,
+        (operation, resource): (&str, &str),
+    ) -> ValidatingWebhookConfiguration {
+        let url = format!("https://{}/", self.world.address);
+        let certificate = self.world.certificate.clone();
+        configuration(name, namespace, (operation, resource), url, certificate)
+    }
+}
+
+/// The configuration of a webhook that nobody serves.
+#[must_use]
+pub fn nobody(name: &str, namespace: &str, asked: (&str, &str)) -> ValidatingWebhookConfiguration {
+    let url = "https://127.0.0.1:1/".to_owned();
+    configuration(name, namespace, asked, url, String::new())
+}
+
+fn configuration(
+    name: &str,
+    namespace: &str,
+    (operation, resource): (&str, &str),
+    url: String,
+    certificate: String,
+) -> ValidatingWebhookConfiguration {
+    let one = |value: &str| Some(vec![value.to_owned()]);
+    let labels = iter::once((NAMESPACE.to_owned(), namespace.to_owned())).collect();
+    let webhook = ValidatingWebhook {
+        name: name.to_owned(),
+        admission_review_versions: vec!["v1".to_owned()],
+        side_effects: "None".to_owned(),
+        failure_policy: Some("Fail".to_owned()),
+        timeout_seconds: Some(2),
+        client_config: WebhookClientConfig {
+            ca_bundle: (!certificate.is_empty()).then(|| ByteString(certificate.into_bytes())),
+            url: Some(url),
+            ..WebhookClientConfig::default()
+        },
+        namespace_selector: Some(LabelSelector {
+            match_labels: Some(labels),
+            ..LabelSelector::default()
+        }),
+        rules: Some(vec![RuleWithOperations {
+            api_groups: one(""),
+            api_versions: one("v1"),
+            operations: one(operation),
+            resources: one(resource),
+            ..RuleWithOperations::default()
+        }]),
+        ..ValidatingWebhook::default()
+    };
+    ValidatingWebhookConfiguration {
+        metadata: ObjectMeta {
+            name: Some(format!("{namespace}.{name}")),
+            ..ObjectMeta::default()
+        },
+        webhooks: Some(vec![webhook]),
+    }
+}
+
+async fn serve(started: mpsc::Sender<Arc<World>>) -> anyhow::Result<()> {
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()])?;
+    let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+    let provider = Arc::new(ring::default_provider());
+    let tls = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key.into())?;
+    let tcp = TcpListener::bind("127.0.0.1:0").await?;
+    let world = Arc::new(World {
+        address: tcp.local_addr()?,
+        certificate: made.cert.pem(),
+        denial: Mutex::default(),
+    });
+    started.send(world.clone())?;
+    let listener = Tls {
+        tcp,
+        acceptor: TlsAcceptor::from(Arc::new(tls)),
+    };
+    let router = Router::new().fallback(review).with_state(world);
+    Ok(axum::serve(listener, router).await?)
+}
+
+async fn review(State(world): State<Arc<World>>, body: String) -> String {
+    let asked: Value = serde_json::from_str(&body).unwrap_or_default();
+    let denial = world.denial.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut response = json!({"uid": asked["request"]["uid"], "allowed": denial.is_none()});
+    if let Some((code, message)) = &*denial {
+        response["status"] = json!({"code": code, "message": message});
+    }
+    json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response})
+        .to_string()
+}
+
+struct Tls {
+    tcp: TcpListener,
+    acceptor: TlsAcceptor,
+}
+
+impl Listener for Tls {
+    type Io = TlsStream<TcpStream>;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        loop {
+            if let Ok((stream, address)) = self.tcp.accept().await
+                && let Ok(stream) = self.acceptor.accept(stream).await
+            {
+                return (stream, address);
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<Self::Addr> {
+        self.tcp.local_addr()
+    }
+}
