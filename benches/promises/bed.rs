@@ -1,5 +1,6 @@
 //! What a scenario starts from: a fresh control plane with our kinds and roles, and a stand-in for AWS.
 
+use std::fmt::Debug;
 use std::path::Path;
 use std::time::Duration;
 
@@ -9,9 +10,10 @@ use k8s_openapi::api::core::v1::Node;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::core::PartialObjectMeta;
 use kube::runtime::watcher;
-use kube::{Api, Client, ResourceExt};
+use kube::{Api, Client, Resource, ResourceExt};
 use node_termination_operator::api::policy::TerminationPolicy;
 use node_termination_operator::api::termination::NodeTermination;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use testbed::aws::{Aws, Queue, REGION};
 use testbed::cluster::{await_count, await_object};
@@ -123,7 +125,7 @@ impl Bed {
         good: impl Fn(&NodeTermination) -> bool,
     ) -> anyhow::Result<()> {
         let api = Api::<NodeTermination>::all(self.client.clone());
-        await_count(api, watcher::Config::default(), count, good).await
+        patiently(&api, count, good).await
     }
 
     /// Deletes the nodes with that label.
@@ -140,6 +142,25 @@ impl Bed {
         let entries = self.control_plane.audit_log()?.entries()?.into_iter();
         let ours = |e: &AuditEntry| e.user == operator::USER && e.resource != "leases";
         Ok(entries.filter(ours).collect())
+    }
+}
+
+/// Waits until so many objects are as they should be: three times as long as a test does, for there are thousands.
+pub async fn patiently<K>(
+    api: &Api<K>,
+    count: usize,
+    good: impl Fn(&K) -> bool,
+) -> anyhow::Result<()>
+where
+    K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
+{
+    let mut left = 3;
+    loop {
+        let awaited = await_count(api.clone(), watcher::Config::default(), count, &good).await;
+        left -= 1;
+        if awaited.is_ok() || left == 0 {
+            return awaited;
+        }
     }
 }
 

@@ -10,11 +10,11 @@ use k8s_openapi::api::core::v1::Node;
 use kube::Api;
 use kube::core::PartialObjectMeta;
 use kube::runtime::watcher::{self, Event, watcher};
-use node_termination_operator::api::termination::Phase;
+use node_termination_operator::api::termination::{NodeTermination, Phase};
 use testbed::aws::events::ScheduledChange;
-use testbed::cluster::{TestNode, await_count};
+use testbed::cluster::TestNode;
 
-use crate::bed::Bed;
+use crate::bed::{Bed, patiently};
 use crate::idle::quiet;
 use crate::ours::phase;
 use crate::raw::{self, at_once};
@@ -127,17 +127,19 @@ async fn intake(bed: &Bed, stage: &Stage, name: &str) -> anyhow::Result<(Duratio
     let took = recorded.await??.duration_since(start);
     bed.await_incidents(count, |i| phase(i) == Some(Phase::Waiting))
         .await?;
+    let (all, cpu) = (start.elapsed(), operator.process().cpu_time()?);
     let peak = operator.process().peak_rss_bytes()?;
+    eprintln!("  recorded in {took:.1?}, said that it waits in {all:.1?}, {cpu:.1?} of CPU");
     bed.end(operator, name).await?;
     Ok((took, peak))
 }
 
 /// When a watch shows so many records.
-async fn recorded<K>(api: Api<K>, count: usize) -> anyhow::Result<Instant>
-where
-    K: kube::Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + 'static,
-{
-    await_count(api, watcher::Config::default(), count, |_| true).await?;
+async fn recorded(
+    records: Api<PartialObjectMeta<NodeTermination>>,
+    count: usize,
+) -> anyhow::Result<Instant> {
+    patiently(&records, count, |_| true).await?;
     Ok(Instant::now())
 }
 

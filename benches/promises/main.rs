@@ -43,10 +43,10 @@ struct Options {
     /// Small sizes, to try the harness itself: the numbers mean nothing.
     #[arg(long)]
     quick: bool,
-    /// Nodes in each round of `burst`.
+    /// So many nodes, instead of each scenario's own number.
     #[arg(long)]
     nodes: Option<usize>,
-    /// Pods on each node of `burst`.
+    /// So many pods on each node, where the scenario fills them.
     #[arg(long)]
     pods: Option<usize>,
     /// Given by cargo.

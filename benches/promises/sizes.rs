@@ -25,12 +25,18 @@ pub struct Sizes {
 }
 
 impl Sizes {
-    /// The promised sizes, or small ones; the burst's can be chosen.
+    /// The promised sizes, or small ones. Nodes and pods on each can be chosen, for every scenario that is named.
     pub fn new(quick: bool, nodes: Option<usize>, pods: Option<usize>) -> Self {
         let sizes = if quick { Self::quick() } else { Self::full() };
-        let burst = sizes.burst;
+        let of = |(n, p): (usize, usize)| (nodes.unwrap_or(n), pods.unwrap_or(p));
         Self {
-            burst: (nodes.unwrap_or(burst.0), pods.unwrap_or(burst.1)),
+            burst: of(sizes.burst),
+            thousand: of(sizes.thousand),
+            failover: of(sizes.failover),
+            budget: (nodes.unwrap_or(sizes.budget.0), sizes.budget.1),
+            fleet: nodes.unwrap_or(sizes.fleet),
+            history: (nodes.unwrap_or(sizes.history.0), sizes.history.1),
+            hooks: (nodes.unwrap_or(sizes.hooks.0), sizes.hooks.1),
             ..sizes
         }
     }
