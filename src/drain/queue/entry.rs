@@ -315,13 +315,12 @@ impl Entry {
             return Verb::Evict;
         }
         let (no_room, passes) = match &self.guard {
-            Guard::Free => (false, false),
             Guard::Multiple(_) => (true, false),
             Guard::Budget(id) if self.needs_permit(gates, id) => {
                 let passes = gates.get(id).is_some_and(|g| g.would_pass(now));
                 (!passes, passes)
             }
-            Guard::Budget(_) => (false, false),
+            Guard::Free | Guard::Budget(_) => (false, false),
         };
         // A wait for our own evictions under a budget with room is nobody's refusal.
         let waits = |b: &Block| b.reason == BlockReason::Budget && passes;
