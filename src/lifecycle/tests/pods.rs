@@ -3,9 +3,7 @@
 use jiff::SignedDuration;
 
 use super::world::{NOTICE, World, at, hook, spot};
-use crate::api::termination::{
-    BlockReason, EffectivePolicy, LeftReason, Outcome, Phase,
-};
+use crate::api::termination::{BlockReason, EffectivePolicy, LeftReason, Outcome, Phase};
 use crate::drain::pod::{Deletion, Phase as PodPhase};
 use crate::drain::select::tests::pod;
 use crate::lifecycle::{Effect, happenings};

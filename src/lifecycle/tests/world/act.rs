@@ -16,16 +16,9 @@ impl World {
     pub(super) fn carry_out(&mut self, effect: &Effect) -> Option<Outcome> {
         let uid = self.object.node_uid().unwrap_or_default().to_owned();
         match effect {
-            Effect::Cordon {
-                patch,
-                add_finalizer,
-            } => {
+            Effect::Cordon { patch } | Effect::Open { patch } | Effect::OutOfService { patch } => {
                 self.patch(patch);
-                if *add_finalizer {
-                    self.object.finalizers_mut().push(FINALIZER.into());
-                }
             }
-            Effect::Open { patch } | Effect::OutOfService { patch } => self.patch(patch),
             Effect::AddFinalizer => self.object.finalizers_mut().push(FINALIZER.into()),
             Effect::RemoveFinalizer => self.object.finalizers_mut().retain(|f| f != FINALIZER),
             Effect::OpenView { .. } if self.unlisted => {}
