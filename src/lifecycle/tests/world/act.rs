@@ -25,7 +25,11 @@ impl World {
                     self.object.finalizers_mut().push(FINALIZER.into());
                 }
             }
-            Effect::Open { patch } | Effect::OutOfService { patch } => self.patch(patch),
+            Effect::Open { patch } => self.patch(patch),
+            Effect::OutOfService { patch } => {
+                self.patch(patch);
+                self.memory.told = None;
+            }
             Effect::AddFinalizer => self.object.finalizers_mut().push(FINALIZER.into()),
             Effect::RemoveFinalizer => self.object.finalizers_mut().retain(|f| f != FINALIZER),
             Effect::OpenView { .. } if self.unlisted => {}
@@ -41,6 +45,7 @@ impl World {
                 self.dirty |= !self.memory.volumes;
                 self.memory.volumes = true;
             }
+            Effect::AskState { .. } if self.mute => self.asked += 1,
             Effect::AskState { .. } => {
                 self.asked += 1;
                 self.dirty |= self.memory.told != self.state;
