@@ -52,7 +52,7 @@ pub enum Effect {
     CloseView,
     /// Watch what is attached to the node.
     WatchVolumes,
-    /// Put the out-of-service taint on the node, or take it off, with this patch.
+    /// Put the out-of-service taint on the node, or take it off, with this patch. What EC2 said before is forgotten.
     OutOfService {
         /// The merge patch.
         patch: Value,

@@ -64,8 +64,11 @@ async fn carry_out(
     let free = ends && context.is_free(uid, &object.name_any());
     match effect {
         Effect::Cordon { patch } => cordon(object, &patch, context).await?,
-        Effect::Open { patch } | Effect::OutOfService { patch } => {
+        Effect::Open { patch } => patch_node(object, &patch, context).await?,
+        Effect::OutOfService { patch } => {
             patch_node(object, &patch, context).await?;
+            // A machine that came back may fall silent again, and it runs: EC2 is asked anew.
+            context.memories.with(object, |m| m.told = None);
         }
         Effect::AddFinalizer => add_finalizer(object, context).await?,
         Effect::OpenView { deadline } => context.views.open(node, uid, deadline),

@@ -83,7 +83,7 @@ pub(super) fn observe(stored: &NodeTermination, context: &Context) -> Seen {
                 hooks,
                 lookups.collect(),
                 written.map(ActionKey::from).collect(),
-                memory.told.clone(),
+                memory.told().cloned(),
             )
         });
     // One made by hand is bound to the node that is found first: its pods are looked at under that UID from now on.

@@ -16,8 +16,10 @@ impl World {
     pub(super) fn carry_out(&mut self, effect: &Effect) -> Option<Outcome> {
         let uid = self.object.node_uid().unwrap_or_default().to_owned();
         match effect {
-            Effect::Cordon { patch } | Effect::Open { patch } | Effect::OutOfService { patch } => {
+            Effect::Cordon { patch } | Effect::Open { patch } => self.patch(patch),
+            Effect::OutOfService { patch } => {
                 self.patch(patch);
+                self.memory.told = None;
             }
             Effect::AddFinalizer => self.object.finalizers_mut().push(FINALIZER.into()),
             Effect::RemoveFinalizer => self.object.finalizers_mut().retain(|f| f != FINALIZER),
@@ -34,6 +36,7 @@ impl World {
                 self.dirty |= !self.memory.volumes;
                 self.memory.volumes = true;
             }
+            Effect::AskState { .. } if self.mute => self.asked += 1,
             Effect::AskState { .. } => {
                 self.asked += 1;
                 self.dirty |= self.memory.told != self.state;
