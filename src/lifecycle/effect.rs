@@ -31,12 +31,10 @@ impl LifecycleResult {
 /// One thing to do. Each is idempotent, bounded and timed out.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
-    /// Close the node with this patch; beside it, make the object's deletion wait for the undo.
+    /// Close the node with this patch.
     Cordon {
         /// The merge patch.
         patch: Value,
-        /// The finalizer is missing.
-        add_finalizer: bool,
     },
     /// Open the node with this patch, or take this incident off its record.
     Open {

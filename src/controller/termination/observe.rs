@@ -22,7 +22,7 @@ use crate::lifecycle::view::Pods;
 use crate::lifecycle::{ActionKey, HookTimeout, Lookup, Machine, Told, View, action};
 
 /// A hook's time-out that could not be read is asked for again after this.
-const ASK_AGAIN: Duration = Duration::from_mins(1);
+const ASK_AGAIN: Duration = Duration::from_secs(10);
 
 /// What a pass has seen.
 pub(super) struct Seen {

@@ -16,16 +16,7 @@ impl World {
     pub(super) fn carry_out(&mut self, effect: &Effect) -> Option<Outcome> {
         let uid = self.object.node_uid().unwrap_or_default().to_owned();
         match effect {
-            Effect::Cordon {
-                patch,
-                add_finalizer,
-            } => {
-                self.patch(patch);
-                if *add_finalizer {
-                    self.object.finalizers_mut().push(FINALIZER.into());
-                }
-            }
-            Effect::Open { patch } => self.patch(patch),
+            Effect::Cordon { patch } | Effect::Open { patch } => self.patch(patch),
             Effect::OutOfService { patch } => {
                 self.patch(patch);
                 self.memory.told = None;
