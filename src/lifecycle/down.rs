@@ -1,6 +1,8 @@
 //! Whether the machine runs no more, by EC2's word alone. That a node is silent, drained or past its deadline says nothing
 //! of it.
 
+use jiff::Timestamp;
+
 use crate::api::termination::{RUNNING, STOPPED, Signal, SignalKind, TERMINATED};
 use crate::drain::cordon::out_of_service::Down;
 
@@ -13,15 +15,16 @@ pub enum Told {
     Failed(&'static str, String),
 }
 
-/// How the machine is down, as far as EC2 has said.
+/// How the machine is down, as far as EC2 has said. It was back at `back`: a stop that was heard of before is over.
 #[must_use]
-pub fn down(signals: &[Signal], told: Option<&Told>) -> Option<Down> {
+pub fn down(signals: &[Signal], told: Option<&Told>, back: Option<Timestamp>) -> Option<Down> {
     let asked = |state| matches!(told, Some(Told::State(Some(s))) if s == state);
     if asked(TERMINATED) || last(signals, TERMINATED).is_some() {
         return Some(Down::Terminated);
     }
     let stopped = last(signals, STOPPED);
-    let stays = stopped.is_some_and(|at| last(signals, RUNNING).is_none_or(|ran| ran < at));
+    let runs = last(signals, RUNNING).max(back);
+    let stays = stopped.is_some_and(|at| runs.is_none_or(|ran| ran < at));
     (asked(STOPPED) || stays).then_some(Down::Stopped)
 }
 
@@ -32,7 +35,7 @@ pub fn runs_again(signals: &[Signal]) -> bool {
 }
 
 /// When it was last heard that the instance went to this state.
-fn last(signals: &[Signal], state: &str) -> Option<jiff::Timestamp> {
+fn last(signals: &[Signal], state: &str) -> Option<Timestamp> {
     let changes = signals
         .iter()
         .filter(|s| s.kind == SignalKind::InstanceStateChange);
@@ -44,7 +47,6 @@ fn last(signals: &[Signal], state: &str) -> Option<jiff::Timestamp> {
 mod tests {
     use super::*;
     use crate::api::Time;
-    use jiff::Timestamp;
 
     fn heard(states: &[(&str, i64)]) -> Vec<Signal> {
         let signal = |(state, at): &(&str, i64)| Signal {
@@ -92,11 +94,15 @@ mod tests {
             (&[], failed, None),
         ] {
             assert_eq!(
-                down(&heard(states), told.as_ref()),
+                down(&heard(states), told.as_ref(), None),
                 expected,
                 "{states:?} {told:?}"
             );
         }
+        let back = |second| Timestamp::from_second(second).ok();
+        let stopped = heard(&[("stopped", 2)]);
+        assert_eq!(down(&stopped, None, back(1)), Some(Down::Stopped));
+        assert_eq!(down(&stopped, None, back(2)), None);
         assert!(runs_again(&heard(&[("stopped", 2), ("running", 3)])));
         assert!(!runs_again(&heard(&[("running", 2), ("stopped", 3)])));
         assert!(!runs_again(&[]));
@@ -106,6 +112,6 @@ mod tests {
     fn what_another_kind_of_signal_says_of_the_instance_does_not_count() {
         let mut signals = heard(&[("terminated", 1)]);
         signals[0].kind = SignalKind::SpotInterruption;
-        assert_eq!(down(&signals, None), None);
+        assert_eq!(down(&signals, None, None), None);
     }
 }

@@ -70,7 +70,7 @@ impl Pass<'_> {
         }
     }
 
-    fn has_booted(&self, node: &Node) -> bool {
+    pub(super) fn has_booted(&self, node: &Node) -> bool {
         let before = self
             .decision
             .status

@@ -23,7 +23,7 @@ impl Pass<'_> {
         let Some(node) = self.view.machine.node() else {
             return;
         };
-        let down = down::down(&self.view.object.spec.signals, self.view.told);
+        let down = self.down(node, self.view.told);
         let sure = |d: &Down| *d == Down::Terminated || !node.ready;
         let wanted = policy.drain.out_of_service_taint && !out_of_service::is_on(node);
         let Some(down) = down.filter(|d| wanted && sure(d) && self.holds_anything(node)) else {
@@ -40,7 +40,7 @@ impl Pass<'_> {
         };
         let signals = &self.view.object.spec.signals;
         let stopped = out_of_service::ours(node) == Some(Down::Stopped)
-            && down::down(signals, None) != Some(Down::Terminated);
+            && self.down(node, None) != Some(Down::Terminated);
         let back = stopped && (node.ready || down::runs_again(signals));
         if back {
             let patch = out_of_service::take_off(node);
@@ -61,16 +61,28 @@ impl Pass<'_> {
         let Some(node) = self.view.machine.node() else {
             return;
         };
-        let signals = &self.view.object.spec.signals;
         let matters = policy.drain.out_of_service_taint
             && !self.is_by_hand()
             && !out_of_service::is_on(node)
-            && down::down(signals, None).is_none()
+            && self.down(node, None).is_none()
             && (!node.ready || self.view.now < new_until)
             && self.holds_anything(node);
         if let Some(access) = policy.aws.clone().filter(|_| matters) {
             self.decision.effects.push(Effect::AskState { access });
         }
+    }
+
+    /// How the machine is down by what was heard, and by what EC2 said when it was asked. That a stop is over shows on the
+    /// node: another boot ID, or our taint that was taken off. A hibernated machine keeps its boot ID.
+    fn down(&self, node: &Node, told: Option<&Told>) -> Option<Down> {
+        let said = condition::find(&self.decision.status.conditions, OUT_OF_SERVICE);
+        let in_service = said.filter(|c| c.status == "False");
+        let back = if self.has_booted(node) {
+            Some(self.view.now)
+        } else {
+            in_service.map(|c| c.last_transition_time.0)
+        };
+        down::down(&self.view.object.spec.signals, told, back)
     }
 
     /// Pods that were to leave are left, or volumes.

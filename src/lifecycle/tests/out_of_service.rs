@@ -192,6 +192,27 @@ fn what_ec2_said_before_the_machine_came_back_is_not_believed_again() {
     assert!(world.run(10, tainted), "asked anew");
 }
 
+#[test]
+fn a_stop_that_was_heard_of_is_over_once_the_machine_was_back() {
+    for boot in ["boot-1", "boot-2"] {
+        let mut world = world(vec![spot(), went_to("stopped", 30, 1)], true);
+        set_ready(&mut world, false);
+        world.run_for(300);
+        assert!(is_released(&world) && tainted(&world));
+        set_ready(&mut world, true);
+        world.node.as_mut().unwrap().boot_id = Some(boot.into());
+        world.run_for(60);
+        assert!(!tainted(&world));
+        set_ready(&mut world, false);
+        world.run_for(60);
+        assert!(!tainted(&world), "it runs: {boot}");
+        world.state = Some(told("stopped"));
+        world.dirty = true;
+        world.run_for(60);
+        assert!(tainted(&world), "stopped once more: {boot}");
+    }
+}
+
 proptest! {
     #[test]
     fn whatever_dies_when_it_is_there_after_terminated_only_and_a_cancel_takes_it_off(
