@@ -92,6 +92,8 @@ struct Estimate {
     api: Heard,
     /// What [`SHIFT`] is.
     shift: i64,
+    /// What our clock last said, and when.
+    looked: Option<(Timestamp, Instant)>,
 }
 
 /// How far one sort of server is ahead of us, in milliseconds, by its last answers.
@@ -106,6 +108,7 @@ impl Estimate {
             aws: Heard::new(),
             api: Heard::new(),
             shift: 0,
+            looked: None,
         }
     }
 
@@ -117,6 +120,9 @@ impl Estimate {
         ours: Timestamp,
         at: Instant,
     ) -> Option<i64> {
+        if self.was_set(ours, at) {
+            (self.aws, self.api) = (Heard::new(), Heard::new());
+        }
         let heard = match server {
             Server::Aws => &mut self.aws,
             Server::Api => &mut self.api,
@@ -125,6 +131,16 @@ impl Estimate {
         let fresh = |h: &&Heard| h.last.is_some_and(|last| at.duration_since(last) < FRESH);
         let aws = Some(&self.aws).filter(fresh).and_then(Heard::median);
         aws.or_else(|| self.api.median())
+    }
+
+    /// Whether somebody has set our clock since we last looked: then what was heard by it says nothing any more.
+    fn was_set(&mut self, ours: Timestamp, at: Instant) -> bool {
+        let Some((said, before)) = self.looked.replace((ours, at)) else {
+            return false;
+        };
+        let passed = i64::try_from(at.duration_since(before).as_millis()).unwrap_or(i64::MAX);
+        let by = ours.as_millisecond() - said.as_millisecond();
+        by.abs_diff(passed) > TOLERATED.unsigned_abs()
     }
 }
 

@@ -130,10 +130,12 @@ async fn call<T>(
             Ok(answer)
         }
         Ok(Err(source)) => {
-            if let kube::Error::Api(status) = &source
-                && status.is_forbidden()
-            {
-                denied::forbidden(act, &status.message);
+            match &source {
+                kube::Error::Api(status) if status.is_forbidden() => {
+                    denied::forbidden(act, &status.message);
+                }
+                kube::Error::Api(status) if denied::allows(status.code) => denied::allowed(act),
+                _ => {}
             }
             Err(Error::Call {
                 act,

@@ -10,8 +10,8 @@ use super::{Account, Aws, Error, Hook};
 
 /// A hook's settings change seldom.
 const KEPT: Duration = Duration::from_mins(5);
-/// A failure is tried again after this.
-const FAILURE_KEPT: Duration = Duration::from_secs(30);
+/// A failure is tried again after this: a short drain must not go by a guess to its end.
+const FAILURE_KEPT: Duration = Duration::from_secs(5);
 /// Groups that are remembered at once.
 const GROUPS_MAX: usize = 1024;
 

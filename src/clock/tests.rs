@@ -50,7 +50,7 @@ fn aws_is_believed_before_the_api_server() {
 }
 
 #[test]
-fn a_clock_that_is_set_right_is_noticed_after_five_answers() {
+fn servers_whose_clocks_are_set_are_believed_after_five_answers() {
     let answers = [&[9_000; 9][..], &[0; 4]].concat();
     let known = after(&mut Estimate::new(), Server::Api, &answers).unwrap();
     assert!((known - 9_000).abs() <= 500, "{known}");
@@ -68,13 +68,29 @@ fn a_burst_of_answers_counts_once_and_what_is_no_date_counts_for_nothing() {
     let (mut estimate, now) = (Estimate::new(), Instant::now());
     after(&mut estimate, Server::Api, &[0; 9]);
     let late = now + Duration::from_mins(1);
-    let wrong = date(ours(0), 90_000);
+    let ours = ours(60_000);
+    let wrong = date(ours, 90_000);
     for _ in 0..20 {
-        estimate.hear(Server::Api, Some(&wrong), ours(0), late);
+        estimate.hear(Server::Api, Some(&wrong), ours, late);
     }
     assert!(estimate.api.median().unwrap().abs() <= 500);
     for no_date in [None, Some(""), Some("yesterday"), Some("99999999999999")] {
-        let known = estimate.hear(Server::Aws, no_date, ours(0), late);
+        let known = estimate.hear(Server::Aws, no_date, ours, late);
         assert_eq!(known, None, "{no_date:?}");
     }
+}
+
+#[test]
+fn what_was_heard_before_our_clock_was_set_says_nothing_whoever_it_came_from() {
+    let (mut estimate, start) = (Estimate::new(), Instant::now());
+    after(&mut estimate, Server::Aws, &[0; 9]);
+    let mut known = None;
+    for second in [20, 23, 26] {
+        let time = ours(second * 1000);
+        let at = start + Duration::from_secs(second.unsigned_abs());
+        // Somebody has set it back by a minute.
+        let (date, ours) = (date(time, 0), shifted(time, -60_000));
+        known = estimate.hear(Server::Api, Some(&date), ours, at);
+    }
+    assert!((known.unwrap() - 60_000).abs() <= 500, "{known:?}");
 }

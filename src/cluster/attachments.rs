@@ -76,7 +76,14 @@ impl Attachments {
     pub fn want(&self, incident: &str, node: &str) {
         let mut inner = self.lock();
         let known = inner.users.insert(incident.to_owned(), node.into());
-        if known.is_some() || inner.open.is_some() {
+        if known.is_some() {
+            return;
+        }
+        if let Some(open) = &inner.open {
+            // The list may have come since the incident looked, and nothing else may ever be told of its node.
+            if open.state.listed {
+                let _ = self.changes.send(node.into());
+            }
             return;
         }
         let stop = CancellationToken::new();
@@ -202,5 +209,39 @@ impl State {
         }
         self.listed = true;
         Vec::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{Request, Response};
+    use kube::client::Body;
+
+    use super::*;
+
+    /// A server that never answers.
+    fn attachments() -> Attachments {
+        let service = tower::service_fn(|_: Request<Body>| {
+            std::future::pending::<Result<Response<Body>, tower::BoxError>>()
+        });
+        Attachments::new(Client::new(service, "default"), Gate::default())
+    }
+
+    #[tokio::test]
+    async fn who_comes_when_all_are_listed_already_is_told_at_once() {
+        let attachments = attachments();
+        attachments.want("i-1", "a");
+        let list = [Event::Init, Event::InitDone];
+        let mut changes = attachments.changes();
+        for event in list {
+            let mut inner = attachments.lock();
+            inner.open.as_mut().unwrap().state.apply(event);
+        }
+        assert!(changes.try_recv().is_err());
+        attachments.want("i-2", "b");
+        assert_eq!(changes.try_recv().as_deref(), Ok("b"));
+        attachments.want("i-2", "b");
+        assert!(changes.try_recv().is_err(), "it knows");
+        assert_eq!(attachments.of_node("b"), Some(Vec::new()));
     }
 }

@@ -54,6 +54,11 @@ pub(super) fn is_denied(act: &'static str) -> Option<Denied> {
     None
 }
 
+/// Whether an answer of that code shows that our roles allow the call: they are asked before anything else is looked at.
+pub(super) fn allows(code: u16) -> bool {
+    (200..500).contains(&code) && !matches!(code, 401 | 403 | 429)
+}
+
 /// It was allowed.
 pub(super) fn allowed(act: &'static str) {
     let mut denied = DENIED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -117,5 +122,21 @@ mod tests {
         assert!(is_denied("test").is_some(), "and nobody else");
         allowed("test");
         assert_eq!(is_denied("test"), None);
+    }
+
+    fn refused(code: u16, message: &str) -> kube::Error {
+        let status = kube::core::Status::failure(message, "").with_code(code);
+        kube::Error::Api(status.boxed())
+    }
+
+    #[tokio::test]
+    async fn whatever_is_refused_for_another_reason_is_allowed() {
+        for (code, allows) in [(409, true), (404, true), (422, true), (500, false)] {
+            forbidden("refused", MESSAGE);
+            DENIED.lock().unwrap().get_mut("refused").unwrap().asked -= ASK_AGAIN;
+            let answer = async { Err::<(), _>(refused(code, "no")) };
+            assert!(crate::cluster::call("refused", answer).await.is_err());
+            assert_eq!(is_denied("refused").is_none(), allows, "{code}");
+        }
     }
 }

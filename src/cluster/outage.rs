@@ -8,7 +8,7 @@ use prometheus_client::registry::Registry;
 
 use crate::clock;
 
-/// A shorter one is no outage: a call failed, and the next did not.
+/// Failures that are closer together are no outage: the server failed one call, or two at once.
 const WORTH_TELLING: SignedDuration = SignedDuration::from_secs(2);
 
 static CALLS: Mutex<Calls> = Mutex::new(Calls::new());
@@ -16,8 +16,8 @@ static FAILING: LazyLock<Gauge> = LazyLock::new(Gauge::default);
 
 /// How the calls of this process go, all of them together.
 struct Calls {
-    /// Since when every one has failed.
-    failing_since: Option<Timestamp>,
+    /// The first and the last of those that have failed since one went well.
+    failing: Option<(Timestamp, Timestamp)>,
     /// The last outage that is over.
     last: Option<(Timestamp, Timestamp)>,
 }
@@ -49,7 +49,7 @@ pub(super) fn ended(well: bool) {
 impl Calls {
     const fn new() -> Self {
         Self {
-            failing_since: None,
+            failing: None,
             last: None,
         }
     }
@@ -57,11 +57,11 @@ impl Calls {
     /// Returns the outage that is over with this call.
     fn ended(&mut self, well: bool, now: Timestamp) -> Option<(Timestamp, Timestamp)> {
         if !well {
-            self.failing_since.get_or_insert(now);
+            self.failing.get_or_insert((now, now)).1 = now;
             return None;
         }
-        let since = self.failing_since.take()?;
-        if now.duration_since(since) < WORTH_TELLING {
+        let (since, last) = self.failing.take()?;
+        if last.duration_since(since) < WORTH_TELLING {
             return None;
         }
         self.last = Some((since, now));
@@ -84,6 +84,15 @@ mod tests {
             calls.ended(well, at(second));
         }
         assert_eq!(calls.last, Some((at(10), at(17))));
+    }
+
+    #[test]
+    fn one_call_that_fails_is_none_however_long_the_next_one_takes_to_come() {
+        let mut calls = Calls::new();
+        for (well, second) in [(true, 0), (false, 10), (true, 13)] {
+            calls.ended(well, at(second));
+        }
+        assert_eq!(calls.last, None);
     }
 
     #[test]

@@ -45,16 +45,21 @@ pub async fn send(client: &Client, order: &Order) -> Answer {
             message: "no answer in time".to_owned(),
         },
     };
-    match &answer {
+    learn(act, &answer);
+    answer
+}
+
+/// What an answer says of our roles: they are asked before budgets, webhooks and the pod itself.
+fn learn(act: &'static str, answer: &Answer) {
+    match answer {
         Answer::Denied {
             reason: BlockReason::Forbidden,
             message,
             ..
         } => denied::forbidden(act, message),
-        Answer::Accepted => denied::allowed(act),
-        _ => {}
+        Answer::Overloaded { .. } | Answer::ServerError { .. } | Answer::Unanswered { .. } => {}
+        _ => denied::allowed(act),
     }
-    answer
 }
 
 fn forbidden(message: String) -> Answer {
@@ -277,6 +282,23 @@ mod tests {
     fn about_budget(message: &str) -> Vec<u8> {
         let details = json!({"group": "policy", "kind": "poddisruptionbudget", "name": "b"});
         json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "reason": "Forbidden", "message": message, "code": 403, "details": details}).to_string().into_bytes()
+    }
+
+    #[test]
+    fn an_eviction_that_a_budget_refuses_is_one_that_our_roles_allow() {
+        let message = r#"User "u" cannot create resource "pods/eviction" in API group """#;
+        let unanswered = Answer::Unanswered {
+            message: String::new(),
+        };
+        let refused = Answer::BudgetRefused {
+            message: String::new(),
+            retry_after: None,
+        };
+        learn("test eviction", &forbidden(message.to_owned()));
+        learn("test eviction", &unanswered);
+        assert!(denied::is_denied("test eviction").is_some());
+        learn("test eviction", &refused);
+        assert_eq!(denied::is_denied("test eviction"), None);
     }
 
     #[test]

@@ -102,6 +102,7 @@ impl Evictor {
     /// Takes a node's pods back.
     pub fn withdraw(&self, uid: &str) {
         self.queue().withdraw(uid);
+        self.news.notify_one();
         self.names
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

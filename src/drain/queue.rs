@@ -39,16 +39,18 @@ pub struct Queue {
     timers: BTreeSet<(Timestamp, String)>,
     gates: Gates,
     forced: HashMap<String, u32>,
+    /// Budgets that a pod was about to be sent under, and will not be.
+    freed: BTreeSet<BudgetId>,
     /// Nothing is sent before this: the server said that it is overloaded.
     pause: Option<Timestamp>,
 }
 
 impl Queue {
     /// Replaces what is known of one node's pods. Pods that are no longer named are forgotten. Whether one of the others
-    /// is new, or owed something new.
+    /// is new, or owed something new, or may go in the place of one that was forgotten.
     pub fn offer(&mut self, node: &str, candidates: Vec<Candidate>, now: Timestamp) -> bool {
-        let mut any = false;
         self.name_anew(node, &candidates);
+        let mut any = !self.freed.is_empty();
         let node: Arc<str> = node.into();
         for candidate in candidates {
             let known = self.entries.get(&candidate.pod.uid);
@@ -136,6 +138,9 @@ impl Queue {
     /// The next pod to be told to end, if any may be told now. It is in flight until [`Self::answered`].
     pub fn pop(&mut self, now: Timestamp) -> Option<Order> {
         self.run_timers(now);
+        for budget in std::mem::take(&mut self.freed) {
+            self.look_again(self.gates.next(&budget, now), now);
+        }
         self.pause.take_if(|until| now >= *until);
         if self.pause.is_some() {
             return None;
@@ -157,6 +162,9 @@ impl Queue {
     /// When the queue must be asked again by time alone.
     #[must_use]
     pub fn wake(&self) -> Option<Timestamp> {
+        if !self.freed.is_empty() {
+            return Some(Timestamp::MIN);
+        }
         let timer = self.timers.first().map(|(at, _)| *at);
         if self.ready.is_empty() {
             timer
@@ -225,6 +233,11 @@ impl Queue {
 
     /// A pod in flight is kept until its call is answered: offered again meanwhile, it must not be sent twice.
     fn forget(&mut self, uid: &str) {
+        if let Some(entry) = self.entries.get(uid)
+            && let (Some((_, Place::Ready, _)), Guard::Budget(id)) = (&entry.placed, &entry.guard)
+        {
+            self.freed.insert(id.clone());
+        }
         self.unplace(uid);
         match self.entries.get_mut(uid) {
             Some(entry) if entry.state == State::InFlight => entry.offered = false,

@@ -241,7 +241,6 @@ impl Pass<'_> {
             return true;
         };
         let name = self.view.object.name_any();
-        let add_finalizer = !self.has_finalizer();
         if cordon::is_closed(node, &name, &policy.cordon) {
             self.closed_again(policy);
         } else {
@@ -250,16 +249,10 @@ impl Pass<'_> {
             }
             let kind = action::most_urgent(&self.signals);
             let patch = cordon::close(node, &name, &policy.cordon, kind.as_str());
-            self.decision.effects.insert(
-                0,
-                Effect::Cordon {
-                    patch,
-                    add_finalizer,
-                },
-            );
+            self.decision.effects.insert(0, Effect::Cordon { patch });
             return false;
         }
-        if add_finalizer {
+        if !self.has_finalizer() {
             self.decision.effects.push(Effect::AddFinalizer);
         }
         let now = self.now();

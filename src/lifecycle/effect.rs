@@ -31,12 +31,10 @@ impl LifecycleResult {
 /// One thing to do. Each is idempotent, bounded and timed out.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
-    /// Close the node with this patch; beside it, make the object's deletion wait for the undo.
+    /// Close the node with this patch.
     Cordon {
         /// The merge patch.
         patch: Value,
-        /// The finalizer is missing.
-        add_finalizer: bool,
     },
     /// Open the node with this patch, or take this incident off its record.
     Open {
@@ -54,7 +52,7 @@ pub enum Effect {
     CloseView,
     /// Watch what is attached to the node.
     WatchVolumes,
-    /// Put the out-of-service taint on the node, or take it off, with this patch.
+    /// Put the out-of-service taint on the node, or take it off, with this patch. What EC2 said before is forgotten.
     OutOfService {
         /// The merge patch.
         patch: Value,

@@ -82,7 +82,6 @@ pub fn happenings(
             note,
         });
     }
-    news.extend(nothing_brings_back(before, now));
     if let Some(said) = risk::forecast(now).filter(|_| risk::forecast(before).is_none()) {
         news.push(News {
             reason: risk::DEADLINE_AT_RISK,
@@ -100,16 +99,17 @@ pub fn happenings(
                 news.push(News {
                     reason: "DrainIncomplete",
                     warning: true,
-                    note,
+                    note: note + &nothing_brings_back(now),
                 });
             }
             Some(Phase::Released) => {
                 let would = condition::find(&now.conditions, WOULD_DRAIN);
                 let would = would.map_or_else(String::new, |c| format!(": {}", c.message));
+                let bare = nothing_brings_back(now);
                 news.push(News {
                     reason: "Released",
-                    warning: false,
-                    note: format!("{kind}: {outcome}{would}"),
+                    warning: !bare.is_empty(),
+                    note: format!("{kind}: {outcome}{would}{bare}"),
                 });
             }
             Some(Phase::Canceled) => news.push(News {
@@ -161,20 +161,14 @@ fn waits(before: &NodeTerminationStatus, now: &NodeTerminationStatus) -> Option<
     })
 }
 
-/// Pods without a controller leave: whoever made them must make them anew.
-fn nothing_brings_back(
-    before: &NodeTerminationStatus,
-    now: &NodeTerminationStatus,
-) -> Option<News> {
-    let new = before.unmanaged.is_empty() && !now.unmanaged.is_empty();
-    new.then(|| News {
-        reason: "UnmanagedPods",
-        warning: true,
-        note: format!(
-            "these have no controller, and nothing brings them back: {}",
-            now.unmanaged.join(", ")
-        ),
-    })
+/// Pods without a controller left: whoever made them must make them anew. No Event of its own: it would be one more
+/// request for each node.
+fn nothing_brings_back(now: &NodeTerminationStatus) -> String {
+    if now.unmanaged.is_empty() {
+        return String::new();
+    }
+    let names = now.unmanaged.join(", ");
+    format!("; these have no controller, and nothing brings them back: {names}")
 }
 
 /// The out-of-service taint was put on, or taken off.

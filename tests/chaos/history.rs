@@ -99,6 +99,8 @@ pub struct ActionLife {
     pub instance: String,
     pub token: String,
     pub ended: Option<(Timestamp, EndedBy)>,
+    /// A `DescribeLifecycleHooks` for its group has failed: its end was not known.
+    pub unread: bool,
     /// Every `CompleteLifecycleAction` for it.
     pub completions: Vec<(Timestamp, Outcome)>,
 }

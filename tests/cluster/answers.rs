@@ -225,22 +225,6 @@ async fn in_a_terminating_namespace_an_eviction_is_refused_for_that_and_a_deleti
 }
 
 #[tokio::test]
-async fn without_the_right_to_evict_it_is_forbidden() {
-    let (corner, _) = corner("forbidden").await;
-    let token = operator::unbound_agent_token(&corner.client).await.unwrap();
-    let control_plane = &corner.world.control_plane;
-    let file = control_plane
-        .kubeconfig_with_token("no-rights", &token)
-        .unwrap();
-    let client = without_retries(&file).await;
-    let order = one_pod(&corner, PodOptions::default()).await;
-    let answer = send(&client, &order).await;
-    let (reason, by, message) = denied(&answer);
-    assert_eq!((reason, by), (BlockReason::Forbidden, ""));
-    assert!(message.contains("pods/eviction"), "{message}");
-}
-
-#[tokio::test]
 async fn a_webhook_that_denies_by_whatever_code_or_is_down_is_named_and_is_no_overload() {
     let (corner, client) = corner("webhook").await;
     let order = one_pod(&corner, PodOptions::default()).await;

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{ConfigMap, Event};
-use kube::api::{ListParams, PostParams};
-use kube::{Api, Resource};
+use k8s_openapi::api::core::v1::Event;
+use kube::Api;
+use kube::api::ListParams;
 use node_termination_operator::api::termination::Phase;
 use serde_json::json;
 use testbed::cluster::{PodOptions, TestNode, delete_node};
@@ -44,14 +44,7 @@ async fn events_about(corner: &Corner, node: &TestNode) -> usize {
 async fn a_drained_node_costs_at_most_twelve_requests_beside_one_for_each_pod() {
     let corner = Corner::new("cost", 1, json!({})).await;
     let node = &corner.nodes[0];
-    // Of a controller, as pods are: of others an Event would warn.
-    let maps = Api::<ConfigMap>::namespaced(corner.client.clone(), &corner.namespace);
-    let owner: ConfigMap = serde_json::from_value(json!({"metadata": {"name": "owner"}})).unwrap();
-    let owner = maps.create(&PostParams::default(), &owner).await.unwrap();
-    let slow = PodOptions {
-        owner: owner.controller_owner_ref(&()),
-        ..PodOptions::default().gone_after(Duration::from_secs(6))
-    };
+    let slow = PodOptions::default().gone_after(Duration::from_secs(6));
     let pods = corner.make_pods(node, 20, slow).await;
     corner.interrupt(node);
     corner.await_gone(&pods).await;

@@ -136,7 +136,7 @@ async fn a_pod_that_ends_too_slowly_is_cut_short_past_its_budget() {
 }
 
 #[tokio::test]
-async fn pods_without_a_controller_leave_and_one_event_warns_that_nothing_brings_them_back() {
+async fn pods_without_a_controller_leave_and_the_last_event_warns_that_nothing_brings_them_back() {
     let corner = Corner::new("bare", 1, json!({})).await;
     let pods = corner
         .make_pods(&corner.nodes[0], 2, PodOptions::default())
@@ -150,8 +150,9 @@ async fn pods_without_a_controller_leave_and_one_event_warns_that_nothing_brings
     named.sort();
     assert_eq!(status(&incident).unmanaged, named);
     something_else_is_drained().await;
-    let warned = events(&corner, "UnmanagedPods").await;
+    let warned = events(&corner, "Released").await;
     assert_eq!(warned.len(), 1, "{warned:?}");
+    assert_eq!(warned[0].type_.as_deref(), Some("Warning"));
     assert!(warned[0].message.as_ref().unwrap().contains(&named[0]));
 }
 

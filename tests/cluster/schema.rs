@@ -290,6 +290,8 @@ async fn what_a_policy_leaves_out_becomes_the_documented_default() {
             "daemonSetPods": "Leave",
             "emptyDirPods": "Evict",
             "unmanagedPods": "Evict",
+            "waitForVolumeDetach": true,
+            "outOfServiceTaint": false,
         },
         "lifecycle": {"onDrainFailure": "Continue", "completionDelaySeconds": 0},
         "maintenance": {"leadSeconds": 3600},
@@ -353,6 +355,8 @@ async fn a_policy_that_sets_every_field_is_stored_as_it_was_written() {
             "emptyDirPods": "Block",
             "unmanagedPods": "Block",
             "skipPodSelector": {"matchLabels": {"stays": "true"}},
+            "waitForVolumeDetach": false,
+            "outOfServiceTaint": true,
         },
         "lifecycle": {
             "heartbeat": {"intervalSeconds": 30, "untilSeconds": 7200},

@@ -10,7 +10,6 @@ use node_termination_operator::api::termination::{LifecycleActionState, Outcome,
 use serde_json::json;
 use testbed::aws::{ActionState, Call, Fault, FaultKind, LifecycleAction};
 use testbed::cluster::{PodOptions, TestNode};
-use testbed::operator::USER;
 use tokio::time::Instant;
 
 use crate::stage::{FAILOVER_MARGIN, LEASE, Stage, is_cordoned, status};
@@ -69,51 +68,20 @@ async fn a_notice_that_was_recorded_and_not_cordoned_when_the_leader_was_killed_
     let stage = Stage::new(json!({})).await;
     let node = &stage.nodes[0];
     let pods = stage.pods(node, 2, &PodOptions::default()).await;
-    may_patch_nodes(&stage, false).await;
+    stage.may("patch", "nodes", false).await;
     stage.interrupt(node);
     stage.await_incident(node, "it is recorded", |_| true).await;
     stage.await_empty_queue().await;
     assert!(!is_cordoned(&stage.node(node).await));
 
     let killed = stage.kill_first();
-    may_patch_nodes(&stage, true).await;
+    stage.may("patch", "nodes", true).await;
     stage.await_cordoned(node).await;
     let took = killed.elapsed();
     println!("cordoned {took:.1?} after the kill");
     assert!(took <= LEASE + FAILOVER_MARGIN, "{took:?}");
     stage.await_gone(&pods).await;
     stage.await_phase(node, Phase::Released).await;
-}
-
-/// Gives the operator's role the right to patch nodes, or takes it, and waits until that holds.
-pub async fn may_patch_nodes(stage: &Stage, may: bool) {
-    let verbs = if may {
-        json!(["get", "list", "watch", "patch"])
-    } else {
-        json!(["get", "list", "watch"])
-    };
-    let change = json!([
-        {"op": "test", "path": "/rules/0/resources", "value": ["nodes"]},
-        {"op": "replace", "path": "/rules/0/verbs", "value": verbs},
-    ]);
-    let role = "node-termination-operator";
-    let change = change.to_string();
-    let patch = ["patch", "clusterrole", role, "--type=json", "-p", &change];
-    stage.control_plane.kubectl(&patch).await.unwrap();
-    let (user, answer) = (format!("--as={USER}"), if may { "yes" } else { "no" });
-    let asked = async {
-        // kubectl fails to say no: it is asked again until it says what it should.
-        let ask = ["auth", "can-i", "patch", "nodes", &user];
-        loop {
-            let said = stage.control_plane.kubectl(&ask).await;
-            if said.is_ok_and(|s| s.trim() == "yes") == may {
-                return Ok(());
-            }
-        }
-    };
-    stage
-        .within(&format!("patching nodes is allowed: {answer}"), asked)
-        .await;
 }
 
 #[tokio::test]

@@ -5,12 +5,13 @@ use std::time::Duration;
 use kube::Api;
 use node_termination_operator::api::condition;
 use node_termination_operator::api::policy::TerminationPolicy;
-use node_termination_operator::api::termination::{NodeTermination, Phase};
+use node_termination_operator::api::termination::{
+    BlockReason, BlockedPod, NodeTermination, Phase,
+};
 use serde_json::json;
 use testbed::cluster::{PodOptions, await_object};
 use tokio::time::Instant;
 
-use crate::killed::may_patch_nodes;
 use crate::stage::{Stage, status};
 
 /// Between two calls that ask whether it is allowed by now.
@@ -21,7 +22,7 @@ async fn a_missing_right_is_told_on_the_incident_and_the_policy_and_asked_for_se
 {
     let stage = Stage::new(json!({})).await;
     let pods = stage.pods(&stage.nodes[0], 2, &PodOptions::default()).await;
-    may_patch_nodes(&stage, false).await;
+    stage.may("patch", "nodes", false).await;
     let began = Instant::now();
     let told = |i: &NodeTermination| {
         let conditions = status(i).conditions;
@@ -47,7 +48,7 @@ async fn a_missing_right_is_told_on_the_incident_and_the_policy_and_asked_for_se
     println!("{refused} refusals in {:.1?}", began.elapsed());
     assert!(refused as u64 <= most, "{refused} in {:?}", began.elapsed());
 
-    may_patch_nodes(&stage, true).await;
+    stage.may("patch", "nodes", true).await;
     for node in &stage.nodes {
         stage.await_cordoned(node).await;
     }
@@ -56,6 +57,29 @@ async fn a_missing_right_is_told_on_the_incident_and_the_policy_and_asked_for_se
     stage
         .within("the policy is well again", await_missing(&stage, None))
         .await;
+}
+
+#[tokio::test]
+async fn a_pod_that_the_operator_may_not_evict_is_named_and_goes_when_the_right_is_granted() {
+    let stage = Stage::new(json!({"drain": {"disruptionBudgets": "Respect"}})).await;
+    let node = &stage.nodes[0];
+    let pods = stage.pods(node, 2, &PodOptions::default()).await;
+    stage.may("create", "pods/eviction", false).await;
+    stage.interrupt(node);
+    let told = |i: &NodeTermination| {
+        let blocked = status(i).blocked;
+        blocked.len() == 2 && blocked.iter().all(is_missing_eviction)
+    };
+    stage
+        .await_incident(node, "both pods are named", told)
+        .await;
+    stage.may("create", "pods/eviction", true).await;
+    stage.await_gone(&pods).await;
+    stage.await_phase(node, Phase::Released).await;
+}
+
+fn is_missing_eviction(pod: &BlockedPod) -> bool {
+    pod.reason == BlockReason::Forbidden && pod.message.contains("pods/eviction")
 }
 
 /// How often the API server has refused a patch of a node.

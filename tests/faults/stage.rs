@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::api::PostParams;
 use kube::{Api, Client, ResourceExt};
@@ -214,6 +215,40 @@ impl Stage {
         let namespace = self.namespace.as_str();
         let delete = ["delete", "pdb", "keep", "-n", namespace, "--wait=false"];
         self.control_plane.kubectl(&delete).await.unwrap();
+    }
+
+    /// Gives the operator's role a right, or takes it, and waits until that holds. The rule is that of just this
+    /// resource; a rule must keep a verb.
+    pub async fn may(&self, verb: &str, resource: &str, may: bool) {
+        let roles = Api::<ClusterRole>::all(self.client.clone());
+        let mut role = roles.get(operator::NAME).await.unwrap();
+        let named = |r: &&mut PolicyRule| r.resources == Some(vec![resource.to_owned()]);
+        let verbs = &mut role.rules.iter_mut().flatten().find(named).unwrap().verbs;
+        verbs.retain(|v| v != verb);
+        verbs.push(if may { verb } else { "get" }.to_owned());
+        roles
+            .replace(operator::NAME, &PostParams::default(), &role)
+            .await
+            .unwrap();
+        let (resource, sub) = resource.split_once('/').unwrap_or((resource, ""));
+        let (user, sub) = (
+            format!("--as={}", operator::USER),
+            format!("--subresource={sub}"),
+        );
+        let asked = async {
+            // kubectl fails to say no: it is asked again until it says what it should.
+            let ask = ["auth", "can-i", verb, resource, &sub, &user];
+            while self
+                .control_plane
+                .kubectl(&ask)
+                .await
+                .is_ok_and(|s| s.trim() == "yes")
+                != may
+            {}
+            Ok(())
+        };
+        self.within(&format!("the right to {verb} {resource}: {may}"), asked)
+            .await;
     }
 
     /// Waits until the pods have gone.

@@ -32,9 +32,12 @@ pub(super) async fn act(
 ) -> (Vec<Outcome>, Option<cluster::Error>) {
     let mut outcomes = Vec::new();
     let mut failure = None;
-    // The node and its pods first: AWS may take its time.
+    // The node and its pods first: AWS may take its time. What nobody waits for comes last.
+    let (last, effects): (Vec<_>, Vec<_>) = effects
+        .into_iter()
+        .partition(|e| *e == Effect::AddFinalizer);
     let (aws, cluster): (Vec<_>, Vec<_>) = effects.into_iter().partition(Effect::is_of_aws);
-    for effect in cluster.into_iter().chain(aws) {
+    for effect in cluster.into_iter().chain(aws).chain(last) {
         match Box::pin(carry_out(object, view, effect, context)).await {
             Ok(outcome) => outcomes.extend(outcome),
             Err(error) => failure = failure.or(Some(error)),
@@ -60,12 +63,12 @@ async fn carry_out(
     }
     let free = ends && context.is_free(uid, &object.name_any());
     match effect {
-        Effect::Cordon {
-            patch,
-            add_finalizer,
-        } => cordon(object, &patch, add_finalizer, context).await?,
-        Effect::Open { patch } | Effect::OutOfService { patch } => {
+        Effect::Cordon { patch } => cordon(object, &patch, context).await?,
+        Effect::Open { patch } => patch_node(object, &patch, context).await?,
+        Effect::OutOfService { patch } => {
             patch_node(object, &patch, context).await?;
+            // A machine that came back may fall silent again, and it runs: EC2 is asked anew.
+            context.memories.with(object, |m| m.told = None);
         }
         Effect::AddFinalizer => add_finalizer(object, context).await?,
         Effect::OpenView { deadline } => context.views.open(node, uid, deadline),
@@ -105,22 +108,13 @@ async fn carry_out(
     Ok(None)
 }
 
-/// The cordon, and beside it the finalizer: neither waits for the other.
 async fn cordon(
     object: &NodeTermination,
     patch: &Value,
-    finalize: bool,
     context: &Context,
 ) -> Result<(), cluster::Error> {
     let turn = context.gate.cordon().await;
-    let finalized = async {
-        if finalize {
-            add_finalizer(object, context).await
-        } else {
-            Ok(())
-        }
-    };
-    let (closed, finalized) = tokio::join!(patch_node(object, patch, context), finalized);
+    let closed = patch_node(object, patch, context).await;
     drop(turn);
     let first = object
         .status
@@ -129,16 +123,19 @@ async fn cordon(
     if closed.is_ok() && first {
         context.timeline.reached(&object.name_any(), "cordoned");
     }
-    closed.and(finalized)
+    closed
 }
 
-/// Adds the finalizer, once for each version of the object that is seen.
+/// Adds the finalizer, once for each version of the object that is seen. It is no part of the cordon: in a burst it
+/// would put off the last cordon by a third. What is left on a node whose record is deleted before, housekeeping undoes.
 async fn add_finalizer(object: &NodeTermination, context: &Context) -> Result<(), cluster::Error> {
     let seen = object.resource_version();
     if context.memories.with(object, |m| m.finalized_from == seen) {
         return Ok(());
     }
+    let turn = context.gate.status().await;
     status::add_finalizer(&context.clients.control, object).await?;
+    drop(turn);
     context.memories.with(object, |m| m.finalized_from = seen);
     Ok(())
 }

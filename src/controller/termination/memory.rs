@@ -11,6 +11,10 @@ use crate::api::termination::{NodeTermination, NodeTerminationStatus};
 use crate::drain::arrivals::Arrivals;
 use crate::lifecycle::{ActionKey, HookTimeout, Lookup, Told};
 
+/// A machine that was stopped may have been started since: what EC2 said is believed for so long, which is twice as long
+/// as the pause between two questions.
+const TOLD_FOR: Duration = Duration::from_mins(1);
+
 /// What is remembered of one incident.
 #[derive(Clone, Default)]
 pub(super) struct Memory {
@@ -49,10 +53,18 @@ pub(super) struct Memory {
     pub refused_from: Option<String>,
     /// How often that happened.
     pub conflicts: u32,
-    /// What EC2 last said of the instance when it was asked.
-    pub told: Option<Told>,
+    /// What EC2 last said of the instance when it was asked, and when.
+    pub told: Option<(Instant, Told)>,
     /// Passes that failed in a row.
     pub failures: u32,
+}
+
+impl Memory {
+    /// What EC2 has said of the instance lately.
+    pub(super) fn told(&self) -> Option<&Told> {
+        let (at, told) = self.told.as_ref()?;
+        (at.elapsed() < TOLD_FOR).then_some(told)
+    }
 }
 
 /// The memories of all incidents, by name and by node.
@@ -146,7 +158,7 @@ impl Memories {
     /// EC2 has told of the incident's instance. One that was forgotten stays forgotten.
     pub(super) fn tell(&self, name: &str, told: Told) {
         if let Some((_, memory)) = self.lock().incidents.get_mut(name) {
-            memory.told = Some(told);
+            memory.told = Some((Instant::now(), told));
         }
     }
 
@@ -159,5 +171,23 @@ impl Memories {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_ec2_said_is_believed_for_a_minute() {
+        let stopped = Told::State(Some("stopped".to_owned()));
+        let memory = Memory {
+            told: Some((Instant::now(), stopped.clone())),
+            ..Memory::default()
+        };
+        tokio::time::advance(Duration::from_secs(59)).await;
+        assert_eq!(memory.told(), Some(&stopped));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(memory.told(), None);
     }
 }

@@ -22,7 +22,7 @@ use crate::lifecycle::view::Pods;
 use crate::lifecycle::{ActionKey, HookTimeout, Lookup, Machine, Told, View, action};
 
 /// A hook's time-out that could not be read is asked for again after this.
-const ASK_AGAIN: Duration = Duration::from_mins(1);
+const ASK_AGAIN: Duration = Duration::from_secs(10);
 
 /// What a pass has seen.
 pub(super) struct Seen {
@@ -83,7 +83,7 @@ pub(super) fn observe(stored: &NodeTermination, context: &Context) -> Seen {
                 hooks,
                 lookups.collect(),
                 written.map(ActionKey::from).collect(),
-                memory.told.clone(),
+                memory.told().cloned(),
             )
         });
     // One made by hand is bound to the node that is found first: its pods are looked at under that UID from now on.

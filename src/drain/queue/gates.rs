@@ -77,8 +77,13 @@ impl Gates {
             return Vec::new();
         };
         gate.answered(permit, answer, now);
-        let permits = usize::try_from(gate.permits(now)).unwrap_or_default();
-        self.first_waiting(id, permits)
+        self.next(id, now)
+    }
+
+    /// As many of those who wait on the budget as it has permits.
+    pub(super) fn next(&self, id: &BudgetId, now: Timestamp) -> Vec<String> {
+        let permits = self.get(id).map_or(0, |gate| gate.permits(now));
+        self.first_waiting(id, usize::try_from(permits).unwrap_or_default())
     }
 
     /// Whether the budget may guard other pods than those that we know it to guard.

@@ -174,6 +174,24 @@ fn it_goes_alone_when_the_machine_runs_again_and_the_cordon_is_still_needed() {
     }
 }
 
+#[test]
+fn what_ec2_said_before_the_machine_came_back_is_not_believed_again() {
+    let mut world = world(vec![spot()], true);
+    world.state = Some(told("stopped"));
+    world.run_for(100);
+    set_ready(&mut world, false);
+    assert!(world.run(200, tainted));
+    world.mute = true;
+    set_ready(&mut world, true);
+    assert!(world.run(10, |w| !tainted(w)));
+    set_ready(&mut world, false);
+    world.run_for(10);
+    assert!(!tainted(&world), "its kubelet is silent, and it runs");
+    world.mute = false;
+    world.dirty = true;
+    assert!(world.run(10, tainted), "asked anew");
+}
+
 proptest! {
     #[test]
     fn whatever_dies_when_it_is_there_after_terminated_only_and_a_cancel_takes_it_off(

@@ -133,6 +133,8 @@ pub(super) struct World {
     /// The state that EC2 tells when it is asked, and how often it was.
     pub state: Option<Told>,
     pub asked: u32,
+    /// EC2's answers take long.
+    pub mute: bool,
     /// No list of the node's pods ever comes.
     pub unlisted: bool,
     /// Another incident of the node drains it.
@@ -192,6 +194,7 @@ impl World {
             attached: Vec::new(),
             state: None,
             asked: 0,
+            mute: false,
             unlisted: false,
             follows: false,
             own_pod: None,

@@ -45,6 +45,7 @@ pub fn history() -> History {
         actions: vec![ActionLife {
             instance: "i-0".into(),
             token: "token".into(),
+            unread: false,
             ended: Some((at(40), EndedBy::Completion)),
             completions: vec![(
                 at(40),

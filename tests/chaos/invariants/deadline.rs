@@ -3,7 +3,7 @@
 //! kubelet would not let them.
 //!
 //! Excused: a pod whose budget is respected to the end; one that was bound less than 10 s before; a node that somebody
-//! took into his own hands or whose Node is gone; a notice that a failing queue delivered in the last 13 s; and an end
+//! took into his own hands or whose Node is gone; a hook that could not be read; a notice that a failing queue delivered in the last 13 s; and an end
 //! before which something was out of order: if a trouble or its recovery falls into the 6 s before, there was no time.
 
 use jiff::Timestamp;
@@ -66,7 +66,16 @@ fn check_node(node: &NodeLife, history: &History) -> Vec<Violation> {
 /// When the machine goes, by what was said from outside.
 fn deadline(node: &NodeLife, history: &History) -> Option<Timestamp> {
     let notices = history.notices_of(node);
-    let drains = notices.filter(|n| n.kind != NoticeKind::Rebalance);
+    let mut actions = history
+        .actions
+        .iter()
+        .filter(|a| a.instance == node.instance);
+    let unread = actions.any(|a| a.unread);
+    let drains = notices.filter(|n| match n.kind {
+        NoticeKind::Rebalance => false,
+        NoticeKind::Hooks { .. } => !unread,
+        _ => true,
+    });
     drains.filter_map(|n| n.deadline).min()
 }
 
@@ -103,6 +112,9 @@ mod tests {
         let mut slow = late();
         slow.orders = history().orders;
         assert_eq!(check(&slow).len(), 0, "the API server has not answered yet");
+        let mut unread = late();
+        unread.actions[0].unread = true;
+        assert_eq!(check(&unread).len(), 0, "nobody could know the deadline");
     }
 
     #[test]

@@ -101,6 +101,10 @@ fn action(action: &LifecycleAction, world: &World, calls: &[Call]) -> ActionLife
     ActionLife {
         instance: action.instance_id.clone(),
         token: action.token.clone(),
+        unread: calls.iter().any(|c| {
+            let group = c.params["AutoScalingGroupName"] == action.group.as_str();
+            c.operation == "DescribeLifecycleHooks" && group && !c.outcome.is_ok()
+        }),
         ended,
         completions: completions.map(|c| (c.time, c.outcome.clone())).collect(),
     }

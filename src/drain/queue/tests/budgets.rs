@@ -393,3 +393,15 @@ fn a_status_of_an_older_generation_gives_no_permit() {
     queue.offer("n1", vec![candidate("a", FAR)], at(0));
     assert!(pop_all(&mut queue, 0).is_empty());
 }
+
+#[test]
+fn the_permit_of_a_pod_that_is_taken_back_before_it_is_sent_goes_to_the_next() {
+    let mut queue = Queue::default();
+    queue.budget_changed(budget(0), at(0));
+    queue.offer("n1", vec![candidate("urgent", FAR)], at(0));
+    queue.offer("n2", vec![candidate("patient", FAR + 9)], at(0));
+    queue.budget_changed(budget(1), at(1));
+    queue.withdraw("n1");
+    assert!(queue.wake().is_some_and(|wake| wake <= at(2)));
+    assert_eq!(names(&pop_all(&mut queue, 2)), ["patient"]);
+}

@@ -1,5 +1,6 @@
 //! Over random histories of offers, budget events, answers and time: what the queue never does.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
@@ -102,10 +103,10 @@ impl World {
                 let mut offer = Vec::new();
                 for (pod, latest) in pods {
                     let candidate = candidate(&format!("{node}-{pod}"), latest);
-                    if self.offered[node]
-                        .insert(candidate.pod.uid.clone(), latest)
-                        .is_none()
+                    // One that is drawn twice is offered once, on its first terms.
+                    if let Entry::Vacant(new) = self.offered[node].entry(candidate.pod.uid.clone())
                     {
+                        new.insert(latest);
                         offer.push(candidate);
                     }
                 }

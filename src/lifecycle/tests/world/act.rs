@@ -16,16 +16,11 @@ impl World {
     pub(super) fn carry_out(&mut self, effect: &Effect) -> Option<Outcome> {
         let uid = self.object.node_uid().unwrap_or_default().to_owned();
         match effect {
-            Effect::Cordon {
-                patch,
-                add_finalizer,
-            } => {
+            Effect::Cordon { patch } | Effect::Open { patch } => self.patch(patch),
+            Effect::OutOfService { patch } => {
                 self.patch(patch);
-                if *add_finalizer {
-                    self.object.finalizers_mut().push(FINALIZER.into());
-                }
+                self.memory.told = None;
             }
-            Effect::Open { patch } | Effect::OutOfService { patch } => self.patch(patch),
             Effect::AddFinalizer => self.object.finalizers_mut().push(FINALIZER.into()),
             Effect::RemoveFinalizer => self.object.finalizers_mut().retain(|f| f != FINALIZER),
             Effect::OpenView { .. } if self.unlisted => {}
@@ -41,6 +36,7 @@ impl World {
                 self.dirty |= !self.memory.volumes;
                 self.memory.volumes = true;
             }
+            Effect::AskState { .. } if self.mute => self.asked += 1,
             Effect::AskState { .. } => {
                 self.asked += 1;
                 self.dirty |= self.memory.told != self.state;
