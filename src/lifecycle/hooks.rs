@@ -7,6 +7,9 @@ use crate::api::policy::{Drain, Heartbeat, Lifecycle};
 use crate::api::termination::Signal;
 use crate::drain::window::later;
 
+/// A heartbeat is sent so long after its time at most, as when the leader died: not one that was overdue long before.
+const LATE_MAX: SignedDuration = SignedDuration::from_secs(20);
+
 /// When the instance goes on account of this signal.
 #[must_use]
 pub fn deadline(
@@ -97,10 +100,10 @@ impl Grid {
         (self.interval <= self.until).then(|| later(notice, self.interval))
     }
 
-    /// Whether the time for heartbeats is over.
+    /// Whether the time for heartbeats is over. The deadline counts on the last one, which is sent though it comes late.
     #[must_use]
     pub fn is_over(&self, notice: Timestamp, now: Timestamp) -> bool {
-        now.duration_since(notice) > self.until
+        now.duration_since(notice) > self.until.max(self.last() + LATE_MAX)
     }
 
     fn nth(&self, n: i64) -> SignedDuration {
@@ -229,5 +232,18 @@ mod tests {
             assert_eq!(grid.after(at(1000), at(now)), next.map(at), "{now}");
         }
         assert!(!grid.is_over(at(1000), at(1200)) && grid.is_over(at(1000), at(1201)));
+    }
+
+    #[test]
+    fn the_last_heartbeat_is_sent_though_it_falls_on_the_end_and_a_timer_is_never_early() {
+        let heartbeat = Heartbeat {
+            interval_seconds: 60,
+            until_seconds: 3600,
+        };
+        let grid = Grid::new(&heartbeat, Some(secs(120)));
+        assert_eq!(grid.after(at(1000), at(4599)), Some(at(4600)));
+        let a_little_late = at(4600) + SignedDuration::from_millis(5);
+        assert!(!grid.is_over(at(1000), a_little_late));
+        assert!(grid.is_over(at(1000), at(4621)), "long overdue");
     }
 }

@@ -24,16 +24,48 @@ const BUDGET_WAIT: SignedDuration = SignedDuration::from_secs(3);
 const NOT_READY: &str =
     "its node is not Ready, so its kubelet does not answer: what becomes of the instance decides";
 
-/// Whether the record names the pod as blocked now.
-pub(super) fn is_told(block: &Block, now: Timestamp) -> bool {
-    block.reason != BlockReason::Budget || now.duration_since(block.since) >= BUDGET_WAIT
+/// What the record says of who is blocked.
+fn recorded<'v>(view: &View<'v>) -> &'v [BlockedPod] {
+    view.object.status.as_ref().map_or(&[], |s| &s.blocked)
+}
+
+/// Since when the pod is held by whoever holds it. A new leader has not seen the beginning: the record tells.
+fn since(view: &View<'_>, work: &Work, block: &Block) -> Timestamp {
+    let same = |r: &&BlockedPod| {
+        let by = block.by.is_some() || r.reason == block.reason;
+        r.uid == work.uid && r.by == block.by && by
+    };
+    let told = recorded(view).iter().find(same).map(|r| r.since.0);
+    told.map_or(block.since, |told| told.min(block.since))
+}
+
+/// Why the pod is blocked, if the record names it as blocked now.
+pub(super) fn told<'w>(view: &View<'_>, work: &'w Work) -> Option<&'w Block> {
+    let lasts = |b: &&Block| view.now.duration_since(since(view, work, b)) >= BUDGET_WAIT;
+    let block = work.block.as_ref();
+    block.filter(|b| b.reason != BlockReason::Budget || lasts(b))
 }
 
 /// When the next pod will be named as blocked by time alone.
-pub(super) fn told_at(pods: Pods<'_>, now: Timestamp) -> Option<Timestamp> {
-    let waits = pods.work.iter().filter_map(|w| w.block.as_ref());
-    let untold = waits.filter(|b| !is_told(b, now)).map(|b| b.since).min()?;
-    untold.checked_add(BUDGET_WAIT).ok()
+pub(super) fn told_at(view: &View<'_>, pods: Pods<'_>) -> Option<Timestamp> {
+    let untold = pods.work.iter().filter(|w| told(view, w).is_none());
+    let since = untold.filter_map(|w| w.block.as_ref().map(|b| b.since));
+    since.min()?.checked_add(BUDGET_WAIT).ok()
+}
+
+/// Pods that are recorded as blocked and that the queue has not heard of yet, as under a new leader.
+fn unheard<'v>(
+    view: &View<'v>,
+    pods: Pods<'_>,
+    plan: &Plan,
+) -> impl Iterator<Item = &'v BlockedPod> {
+    recorded(view).iter().filter(move |r| {
+        let waits = plan
+            .candidates
+            .iter()
+            .any(|c| c.pod.uid == r.uid && !c.shorten);
+        waits && pods.work.iter().all(|w| w.uid != r.uid)
+    })
 }
 
 /// The counts, given the plan for the pods that are there.
@@ -55,10 +87,8 @@ pub(super) fn count(view: &View<'_>, pods: Pods<'_>, plan: &Plan) -> PodsStatus 
         forced: pods.forced.max(recorded.forced),
         gone,
         blocked: number(
-            pods.work
-                .iter()
-                .filter(|w| told(w, view.now).is_some())
-                .count(),
+            pods.work.iter().filter(|w| told(view, w).is_some()).count()
+                + unheard(view, pods, plan).count(),
         ),
         stuck: number(plan.stuck.len()),
         skipped: plan.skipped,
@@ -78,13 +108,13 @@ pub fn gone_before(view: &View<'_>, plan: &Plan) -> u32 {
 
 /// The pods that can not leave yet: stuck ones and those that are forced soonest first.
 pub(super) fn blocked(view: &View<'_>, pods: Pods<'_>, plan: &Plan) -> Vec<BlockedPod> {
-    let now = view.now;
     let answers = view.machine.node().is_some_and(|n| n.ready);
     let mut named: Vec<BlockedPod> = plan
         .stuck
         .iter()
         .map(|pod| stuck(pod, answers))
-        .chain(pods.work.iter().filter_map(|w| refused(w, now)))
+        .chain(pods.work.iter().filter_map(|w| refused(view, w)))
+        .chain(unheard(view, pods, plan).cloned())
         .collect();
     named.sort_by(|a, b| {
         (a.force_time.is_none(), &a.force_time, &a.pod).cmp(&(
@@ -136,12 +166,11 @@ fn stuck(stuck: &Stuck, answers: bool) -> BlockedPod {
     }
 }
 
-fn told(work: &Work, now: Timestamp) -> Option<&Block> {
-    work.block.as_ref().filter(|b| is_told(b, now))
-}
-
-fn refused(work: &Work, now: Timestamp) -> Option<BlockedPod> {
-    told(work, now).map(|block| name(work, block))
+fn refused(view: &View<'_>, work: &Work) -> Option<BlockedPod> {
+    let block = told(view, work)?;
+    let mut named = name(work, block);
+    named.since = Time(since(view, work, block));
+    Some(named)
 }
 
 /// The pod and what holds it, as the record names them.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::pods::is_told;
+use super::pods::told;
 use super::view::{Pods, View};
 use crate::api::condition::{self, Statement};
 use crate::api::termination::{BlockReason, NodeTerminationStatus, Outcome};
@@ -67,7 +67,7 @@ pub(super) fn tell(
         forget(status);
         return None;
     };
-    let (mut threats, wake) = threats(plan, pods, view.now);
+    let (mut threats, wake) = threats(view, plan, pods);
     threats.sort_by(|a, b| (a.reason, &a.pod).cmp(&(b.reason, &b.pod)));
     let stated = condition::find(&status.conditions, DEADLINE_AT_RISK).is_some();
     match threats.first() {
@@ -130,9 +130,9 @@ fn listed(threats: &[Threat]) -> String {
     }
 }
 
-fn threats(plan: &Plan, pods: Pods<'_>, now: Timestamp) -> (Vec<Threat>, Option<Timestamp>) {
-    let held = |w: &&Work| w.block.as_ref().is_some_and(|b| is_told(b, now));
-    let held = pods.work.iter().filter(held);
+fn threats(view: &View<'_>, plan: &Plan, pods: Pods<'_>) -> (Vec<Threat>, Option<Timestamp>) {
+    let now = view.now;
+    let held = pods.work.iter().filter(|w| told(view, w).is_some());
     let held: HashMap<&str, &Work> = held.map(|w| (w.uid.as_str(), w)).collect();
     let (mut threats, mut wake) = (Vec::new(), None::<Timestamp>);
     for candidate in &plan.candidates {
@@ -150,7 +150,8 @@ fn threats(plan: &Plan, pods: Pods<'_>, now: Timestamp) -> (Vec<Threat>, Option<
             wake = Some(wake.map_or(late, |at| at.min(late)));
         }
     }
-    threats.extend(plan.cut.iter().map(|cut| Threat {
+    let cut = plan.cut.iter().filter(|c| c.own - c.given > SERVED_WITHIN);
+    threats.extend(cut.map(|cut| Threat {
         reason: Reason::GraceCut,
         pod: cut.pod.clone(),
         what: has_of(cut.given, cut.own),
@@ -192,6 +193,12 @@ fn threat(
             "has not been told to end yet".to_owned(),
         ));
     }
+    // Served at its last moment it has its whole grace period, but for the second that is rounded off.
+    let now = if late {
+        now
+    } else {
+        now.min(candidate.latest_start)
+    };
     let told_at = match (block, candidate.hesitation) {
         (_, Some(_)) => candidate.latest_start.max(now),
         (Some(_), None) => candidate.force_at?.max(now),

@@ -136,7 +136,12 @@ fn statements(view: &View<'_>, status: &NodeTerminationStatus) -> Vec<Statement>
         ));
     }
     if let Some(pods) = status.pods.as_ref().filter(|_| works) {
-        say.push(drained(status, &pods.summary, pods.blocked + pods.stuck));
+        say.push(drained(
+            status,
+            &pods.summary,
+            pods.blocked + pods.stuck,
+            view.now,
+        ));
     }
     if status.pods.is_none() && status.outcome == Some(Outcome::DrainIncomplete) {
         let message = "no pod was asked to leave: the time was over before the node was closed and its pods were listed";
@@ -202,7 +207,12 @@ fn cordon_message(view: &View<'_>, closed: bool) -> String {
     }
 }
 
-fn drained(status: &NodeTerminationStatus, summary: &str, blocked: u32) -> Statement {
+fn drained(
+    status: &NodeTerminationStatus,
+    summary: &str,
+    blocked: u32,
+    now: Timestamp,
+) -> Statement {
     let deadline = status
         .deadline
         .as_ref()
@@ -245,10 +255,11 @@ fn drained(status: &NodeTerminationStatus, summary: &str, blocked: u32) -> State
                     .as_deref()
                     .map(|b| format!(" by {b}"))
                     .unwrap_or_default();
-                let then = first.force_time.as_ref().map_or_else(
-                    || "it is never forced".to_owned(),
-                    |t| format!("it is forced at {:.0}", t.0),
-                );
+                let then = match first.force_time.as_ref().map(|t| t.0) {
+                    None => "it is never forced".to_owned(),
+                    Some(at) if at <= now => format!("its deletion has been tried since {at:.0}"),
+                    Some(at) => format!("it is forced at {at:.0}"),
+                };
                 let message = format!(
                     "{summary} pods have gone, {blocked} are blocked: {} is held{by} since {:.0} ({}: {}); {then}; deadline {deadline}",
                     first.pod,

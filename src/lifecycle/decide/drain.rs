@@ -88,7 +88,7 @@ impl Pass<'_> {
         self.status().pods = Some(pods::count(self.view, pods, &plan));
         self.status().blocked = pods::blocked(self.view, pods, &plan);
         pods::name_left(self.status(), &plan);
-        if let Some(at) = pods::told_at(pods, self.view.now) {
+        if let Some(at) = pods::told_at(self.view, pods) {
             self.wake_at(at);
         }
         if plan.is_empty() {

@@ -3,6 +3,7 @@
 use jiff::SignedDuration;
 
 use super::world::{NOTICE, World, at, hook, spot};
+use crate::api::condition;
 use crate::api::termination::{BlockReason, EffectivePolicy, LeftReason, Outcome, Phase};
 use crate::drain::pod::{Deletion, Phase as PodPhase};
 use crate::drain::select::tests::pod;
@@ -50,6 +51,49 @@ fn a_pod_that_does_not_end_is_named_with_its_finalizers_or_its_silent_kubelet_an
         assert_eq!(world.end(), Some(Outcome::DrainIncomplete));
         assert_eq!((world.forced, world.told.values().sum::<u32>()), (0, 1));
     }
+}
+
+#[test]
+fn a_new_leader_goes_on_saying_who_is_blocked_and_since_when() {
+    // A budget without room for the moment, and one that never has room.
+    for expected in [9, 1] {
+        let mut world = World::new(vec![hook(1)], EffectivePolicy::default());
+        (world.allowed, world.expected) = (0, expected);
+        world.add_pods(0, 1);
+        world.tell_budget();
+        world.run_for(20);
+        let before = world.status();
+        assert_eq!(before.blocked.len(), 1);
+        world.crash();
+        for _ in 0..10 {
+            world.turn();
+            let after = world.status();
+            assert_eq!(after.blocked, before.blocked, "at {}", world.now - NOTICE);
+            let news = happenings(&world.object, &before, &after);
+            assert_eq!(news, [], "told once");
+            world.run_for(1);
+        }
+    }
+}
+
+#[test]
+fn a_pod_whose_deletion_is_refused_too_is_not_said_to_be_forced_in_the_past() {
+    let mut world = world(1);
+    world.webhook = true;
+    let said = |world: &World| {
+        let status = world.status();
+        let drained = condition::find(&status.conditions, "Drained").unwrap();
+        drained.message.clone()
+    };
+    world.run_for(5);
+    let force = world.status().blocked[0].force_time.clone().unwrap();
+    assert!(said(&world).contains(&format!("it is forced at {:.0}", force.0)));
+    while at(world.now) <= force.0 {
+        world.run_for(1);
+    }
+    world.run_for(3);
+    let since = format!("its deletion has been tried since {:.0}", force.0);
+    assert!(said(&world).contains(&since), "{}", said(&world));
 }
 
 #[test]

@@ -133,6 +133,30 @@ fn a_forced_pod_that_gets_its_whole_grace_period_puts_nothing_at_risk_and_one_th
 }
 
 #[test]
+fn a_pod_that_is_forced_at_its_last_moment_is_at_no_risk_for_the_second_that_was_rounded_off() {
+    for grace in [30, 1] {
+        let mut world = World::new(
+            vec![spot()],
+            policy(DisruptionBudgets::RespectUntilDeadline),
+        );
+        world.allowed = 0;
+        world.add_pods(0, 1);
+        world.pods[0].grace = SignedDuration::from_secs(grace);
+        world.crash();
+        // Its last moment, and a pass one second later, as after a timer.
+        let last_moment = NOTICE + 112 - grace;
+        world.run_for(last_moment - 1 - world.now);
+        world.now += 2;
+        world.dirty = true;
+        world.turn();
+        assert_eq!(said(&world.status()), None, "{grace} s");
+        assert!(world.run(60, |w| w.phase() == Some(Phase::Released)));
+        assert_eq!(said(&world.status()), None, "{grace} s");
+        assert_eq!(world.end(), Some(Outcome::Drained));
+    }
+}
+
+#[test]
 fn a_pod_that_does_not_end_puts_the_deadline_at_risk() {
     let mut world = World::new(
         vec![hook(1)],

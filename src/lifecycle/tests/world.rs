@@ -123,6 +123,8 @@ pub(super) struct World {
     pub allowed: i32,
     /// Pods that it counts; with no more than it wants it can never be met.
     pub expected: i32,
+    /// A webhook denies whatever is asked about pods.
+    pub webhook: bool,
     /// Terminating pods do not go.
     pub stuck: bool,
     pub arrived: i64,
@@ -186,6 +188,7 @@ impl World {
             crashes: BTreeMap::new(),
             allowed: 1,
             expected: 4,
+            webhook: false,
             stuck: false,
             arrived: 0,
             attached: Vec::new(),

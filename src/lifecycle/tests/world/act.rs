@@ -3,7 +3,7 @@
 use kube::ResourceExt;
 
 use super::{Action, NOTICE, World, at};
-use crate::api::termination::FINALIZER;
+use crate::api::termination::{BlockReason, FINALIZER};
 use crate::drain::cordon::tests::apply;
 use crate::drain::pod::Deletion;
 use crate::drain::preview::preview;
@@ -156,6 +156,13 @@ impl World {
         let Some(pod) = self.pods.iter_mut().find(|p| p.uid == order.pod.uid) else {
             panic!("{} has gone", order.pod.name)
         };
+        if self.webhook {
+            return Answer::Denied {
+                reason: BlockReason::Webhook,
+                by: Some("deny.example.com".to_owned()),
+                message: "no".to_owned(),
+            };
+        }
         let db = pod.labels.get("app").is_some_and(|app| app == "db");
         if order.verb == Verb::Evict && pod.deletion.is_none() && db && self.allowed == 0 {
             return Answer::BudgetRefused {
