@@ -1,4 +1,7 @@
 //! How many evictions may be in flight: more while the API server answers well, half when it says it is overloaded.
+//!
+//! As TCP does: one more with each answer until the server has first said that it has enough, then one more with each
+//! full window. One a window from the start cost a burst of 3,000 pods its first ten seconds.
 
 use std::collections::BTreeSet;
 
@@ -17,6 +20,8 @@ const FAILURES: usize = 3;
 pub struct Slots {
     limit: usize,
     streak: usize,
+    /// The server has had enough once.
+    congested: bool,
     /// The pods of the last calls, while the server failed to serve each.
     failed: BTreeSet<String>,
 }
@@ -26,6 +31,7 @@ impl Default for Slots {
         Self {
             limit: START,
             streak: 0,
+            congested: false,
             failed: BTreeSet::new(),
         }
     }
@@ -38,11 +44,11 @@ impl Slots {
         self.limit
     }
 
-    /// The server answered: one slot more after each full window without overload.
+    /// The server answered: one slot more, or one after each full window once it was overloaded.
     pub fn served(&mut self) {
         self.failed.clear();
         self.streak += 1;
-        if self.streak >= self.limit {
+        if !self.congested || self.streak >= self.limit {
             self.streak = 0;
             self.limit = (self.limit + 1).min(CAP);
         }
@@ -62,6 +68,7 @@ impl Slots {
     pub fn overloaded(&mut self) {
         self.failed.clear();
         self.streak = 0;
+        self.congested = true;
         self.limit = (self.limit / 2).max(FLOOR);
     }
 }
@@ -71,14 +78,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_grows_by_one_a_window_halves_on_overload_and_stays_in_bounds() {
+    fn it_doubles_in_a_window_until_the_first_overload_then_grows_by_one_and_stays_in_bounds() {
         let mut slots = Slots::default();
         (0..32).for_each(|_| slots.served());
-        assert_eq!(slots.limit(), 33);
+        assert_eq!(slots.limit(), 64);
         (0..100_000).for_each(|_| slots.served());
         assert_eq!(slots.limit(), 64);
         slots.overloaded();
         assert_eq!(slots.limit(), 32);
+        (0..32).for_each(|_| slots.served());
+        assert_eq!(slots.limit(), 33);
+        slots.overloaded();
+        assert_eq!(slots.limit(), 16);
         (0..10).for_each(|_| slots.overloaded());
         assert_eq!(slots.limit(), 4);
     }
@@ -92,7 +103,7 @@ mod tests {
         slots.served();
         slots.failed("a");
         slots.failed("b");
-        assert_eq!(slots.limit(), 32, "not in a row");
+        assert_eq!(slots.limit(), 33, "not in a row");
         slots.failed("c");
         assert_eq!(slots.limit(), 16);
         slots.failed("a");
