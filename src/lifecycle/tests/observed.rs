@@ -254,6 +254,7 @@ fn a_drain_that_begins_names_nobody_that_was_named_before() {
     world.run_for(2);
     let status = world.object.status.as_mut().unwrap();
     status.unmanaged = vec!["web/gone".to_owned()];
+    world.crash();
     world.hear(spot());
     world.run_for(2);
     assert_eq!(world.phase(), Some(Phase::Draining));
