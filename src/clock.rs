@@ -24,6 +24,8 @@ const ENOUGH: usize = 3;
 const APART: Duration = Duration::from_millis(500);
 /// AWS is believed before the API server for so long after its last answer: it is AWS that sets the deadlines.
 const FRESH: Duration = Duration::from_mins(5);
+/// An answer that took longer is not heard: its `Date` may be of its beginning, as that of a long poll.
+const PROMPT: Duration = Duration::from_secs(2);
 /// An error of so many milliseconds is let pass.
 const TOLERATED: i64 = 2_000;
 /// A `Date` is cut off to the second: on average it is so many milliseconds old.
@@ -59,11 +61,11 @@ pub fn register(registry: &mut Registry) {
     );
 }
 
-/// Takes the `Date` of an answer that has just come.
-pub fn heard(server: Server, date: Option<&str>) {
+/// Takes the `Date` of an answer that has just come, so long after it was asked for.
+pub fn heard(server: Server, date: Option<&str>, took: Duration) {
     let ours = Timestamp::now();
     let mut estimate = ESTIMATE.lock().unwrap_or_else(PoisonError::into_inner);
-    let Some(offset) = estimate.hear(server, date, ours, Instant::now()) else {
+    let Some(offset) = estimate.hear(server, date, took, ours, Instant::now()) else {
         return;
     };
     #[allow(clippy::cast_precision_loss, reason = "milliseconds of a wrong clock")]
@@ -117,6 +119,7 @@ impl Estimate {
         &mut self,
         server: Server,
         date: Option<&str>,
+        took: Duration,
         ours: Timestamp,
         at: Instant,
     ) -> Option<i64> {
@@ -127,7 +130,7 @@ impl Estimate {
             Server::Aws => &mut self.aws,
             Server::Api => &mut self.api,
         };
-        heard.hear(date?, ours, at)?;
+        heard.hear(date.filter(|_| took < PROMPT)?, ours, at)?;
         let fresh = |h: &&Heard| h.last.is_some_and(|last| at.duration_since(last) < FRESH);
         let aws = Some(&self.aws).filter(fresh).and_then(Heard::median);
         aws.or_else(|| self.api.median())
@@ -153,6 +156,13 @@ impl Heard {
     }
 
     fn hear(&mut self, date: &str, ours: Timestamp, at: Instant) -> Option<()> {
+        // Clocks drift: what was heard long ago says little of now.
+        if self
+            .last
+            .is_some_and(|last| at.duration_since(last) >= FRESH)
+        {
+            self.offsets.clear();
+        }
         let full = self.offsets.len() >= KEPT;
         let soon = self
             .last

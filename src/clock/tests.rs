@@ -1,5 +1,8 @@
 use super::*;
 
+/// How long an answer takes.
+const SOON: Duration = Duration::from_millis(30);
+
 /// What our clock says, so many milliseconds after the beginning.
 fn ours(milliseconds: i64) -> Timestamp {
     Timestamp::from_millisecond(1_792_000_000_000 + milliseconds).unwrap()
@@ -18,7 +21,7 @@ fn after(estimate: &mut Estimate, server: Server, aheads: &[i64]) -> Option<i64>
     for ahead in aheads {
         let date = date(ours(now), *ahead);
         let at = start + Duration::from_millis(now.unsigned_abs());
-        known = estimate.hear(server, Some(&date), ours(now), at);
+        known = estimate.hear(server, Some(&date), SOON, ours(now), at);
         now += 700;
     }
     known
@@ -71,11 +74,11 @@ fn a_burst_of_answers_counts_once_and_what_is_no_date_counts_for_nothing() {
     let ours = ours(60_000);
     let wrong = date(ours, 90_000);
     for _ in 0..20 {
-        estimate.hear(Server::Api, Some(&wrong), ours, late);
+        estimate.hear(Server::Api, Some(&wrong), SOON, ours, late);
     }
     assert!(estimate.api.median().unwrap().abs() <= 500);
     for no_date in [None, Some(""), Some("yesterday"), Some("99999999999999")] {
-        let known = estimate.hear(Server::Aws, no_date, ours, late);
+        let known = estimate.hear(Server::Aws, no_date, SOON, ours, late);
         assert_eq!(known, None, "{no_date:?}");
     }
 }
@@ -90,7 +93,43 @@ fn what_was_heard_before_our_clock_was_set_says_nothing_whoever_it_came_from() {
         let at = start + Duration::from_secs(second.unsigned_abs());
         // Somebody has set it back by a minute.
         let (date, ours) = (date(time, 0), shifted(time, -60_000));
-        known = estimate.hear(Server::Api, Some(&date), ours, at);
+        known = estimate.hear(Server::Api, Some(&date), SOON, ours, at);
     }
     assert!((known.unwrap() - 60_000).abs() <= 500, "{known:?}");
+}
+
+#[test]
+fn an_answer_that_was_long_in_coming_is_not_heard_for_its_date_may_be_of_its_beginning() {
+    let (mut estimate, start) = (Estimate::new(), Instant::now());
+    let mut hear = |second: i64, took: u64, ahead| {
+        let (ours, at) = (
+            ours(second * 1000),
+            start + Duration::from_secs(second.unsigned_abs()),
+        );
+        let took = Duration::from_secs(took);
+        estimate.hear(Server::Aws, Some(&date(ours, ahead)), took, ours, at)
+    };
+    for second in [0, 20, 40, 60] {
+        assert_eq!(hear(second, 20, -20_000), None, "a long poll");
+    }
+    let known = [61, 62, 63].map(|second| hear(second, 1, 0));
+    assert!(known[2].unwrap().abs() <= 500, "{known:?}");
+}
+
+#[test]
+fn what_aws_said_long_ago_is_not_believed_on_account_of_one_answer_of_now() {
+    let (mut estimate, start) = (Estimate::new(), Instant::now());
+    after(&mut estimate, Server::Aws, &[10_000; 9]);
+    let mut hear = |server, second: i64| {
+        let (ours, at) = (
+            ours(second * 1000),
+            start + Duration::from_secs(second.unsigned_abs()),
+        );
+        estimate.hear(server, Some(&date(ours, 0)), SOON, ours, at)
+    };
+    for second in 600..603 {
+        hear(Server::Api, second);
+    }
+    let known = hear(Server::Aws, 603);
+    assert!(known.unwrap().abs() <= 500, "{known:?}");
 }

@@ -1,8 +1,10 @@
 //! Three clients, which are three connection pools: an eviction never holds what a cordon waits for.
 
+use std::time::Instant;
+
 use kube::client::ClientBuilder;
 use kube::{Client, Config};
-use tower::util::MapResultLayer;
+use tower::util::MapFutureLayer;
 
 use super::outage;
 use crate::clock::{self, Server};
@@ -31,7 +33,7 @@ impl Clients {
         config.default_retry = false;
         let client = || {
             ClientBuilder::try_from(config.clone())
-                .map(|builder| builder.with_layer(&MapResultLayer::new(heard)).build())
+                .map(|builder| builder.with_layer(&MapFutureLayer::new(heard)).build())
         };
         Ok(Self {
             control: client()?,
@@ -41,13 +43,18 @@ impl Clients {
     }
 }
 
-/// Every answer tells what time it is, and that the API server is there.
-fn heard<B, E>(result: Result<http::Response<B>, E>) -> Result<http::Response<B>, E> {
+/// Every answer tells what time it is, and that the API server is there. That of a watch begins at once.
+async fn heard<B, E>(
+    answer: impl Future<Output = Result<http::Response<B>, E>>,
+) -> Result<http::Response<B>, E> {
+    let sent = Instant::now();
+    let result = answer.await;
     let well = |answer: &http::Response<B>| !answer.status().is_server_error();
     outage::ended(result.as_ref().is_ok_and(well));
     if let Ok(answer) = &result {
         let date = answer.headers().get(http::header::DATE);
-        clock::heard(Server::Api, date.and_then(|d| d.to_str().ok()));
+        let date = date.and_then(|d| d.to_str().ok());
+        clock::heard(Server::Api, date, sent.elapsed());
     }
     result
 }

@@ -12,6 +12,12 @@ use crate::clock;
 /// A call that was forbidden is sent again after this, once for all that want it.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
 
+/// An apply, which merges into an object or makes it. Nobody knows which before: it is always sent for want of the right
+/// to make one,
+pub(super) const RECORD: &str = "record signal";
+/// which is noted under this, until an object was made.
+pub(super) const MAKE_RECORD: &str = "make record";
+
 static DENIED: Mutex<BTreeMap<&'static str, Entry>> = Mutex::new(BTreeMap::new());
 
 static CHANGES: LazyLock<watch::Sender<()>> = LazyLock::new(|| watch::Sender::new(()));
@@ -72,6 +78,13 @@ pub(super) fn allowed(act: &'static str) {
 /// forbid one object and let the next pass.
 pub(super) fn forbidden(act: &'static str, message: &str) {
     let Some(what) = missing(message) else { return };
+    let act = if act == RECORD && what.starts_with("create ") {
+        // That is looked at second: patching is allowed.
+        allowed(RECORD);
+        MAKE_RECORD
+    } else {
+        act
+    };
     let mut denied = DENIED.lock().unwrap_or_else(PoisonError::into_inner);
     if !denied.contains_key(act) {
         tracing::error!(what, message, "the operator's roles do not allow it");
@@ -90,7 +103,7 @@ pub(super) fn forbidden(act: &'static str, message: &str) {
 
 /// The verb and the resource of `User "U" cannot VERB resource "RESOURCE" in API group …`, which is what the API
 /// server's authorizers say (apiserver: `pkg/endpoints/handlers/responsewriters/errors.go`).
-fn missing(message: &str) -> Option<String> {
+pub(super) fn missing(message: &str) -> Option<String> {
     let (verb, rest) = message
         .split_once(" cannot ")?
         .1
@@ -122,6 +135,21 @@ mod tests {
         assert!(is_denied("test").is_some(), "and nobody else");
         allowed("test");
         assert_eq!(is_denied("test"), None);
+    }
+
+    #[test]
+    fn while_only_making_records_is_denied_signals_are_merged_and_it_is_told_until_one_was_made() {
+        let create = MESSAGE.replace("cannot patch", "cannot create");
+        forbidden(RECORD, MESSAGE);
+        assert!(is_denied(RECORD).is_some());
+        forbidden(RECORD, &create);
+        assert_eq!(is_denied(RECORD), None, "one that merges may pass");
+        let told = |what: &str| all().iter().any(|d| d.what == what);
+        assert!(told("create nodes"));
+        allowed(RECORD);
+        assert!(told("create nodes"), "a merge shows nothing of it");
+        allowed(MAKE_RECORD);
+        assert!(!told("create nodes"));
     }
 
     fn refused(code: u16, message: &str) -> kube::Error {

@@ -34,10 +34,8 @@ pub async fn send(client: &Client, order: &Order) -> Answer {
         Verb::Delete => "delete pod",
     };
     if let Some(denied) = denied::is_denied(act) {
-        return forbidden(format!(
-            "the operator's roles do not let it {}",
-            denied.what
-        ));
+        let message = format!("the operator's roles do not let it {}", denied.what);
+        return Answer::RoleMissing { message };
     }
     let answer = match tokio::time::timeout(EVICTION_TIMEOUT, carry_out(client, order)).await {
         Ok(answer) => answer,
@@ -52,12 +50,14 @@ pub async fn send(client: &Client, order: &Order) -> Answer {
 /// What an answer says of our roles: they are asked before budgets, webhooks and the pod itself.
 fn learn(act: &'static str, answer: &Answer) {
     match answer {
+        Answer::RoleMissing { message } => denied::forbidden(act, message),
         Answer::Denied {
             reason: BlockReason::Forbidden,
-            message,
             ..
-        } => denied::forbidden(act, message),
-        Answer::Overloaded { .. } | Answer::ServerError { .. } | Answer::Unanswered { .. } => {}
+        }
+        | Answer::Overloaded { .. }
+        | Answer::ServerError { .. }
+        | Answer::Unanswered { .. } => {}
         _ => denied::allowed(act),
     }
 }
@@ -245,6 +245,7 @@ fn classify(code: u16, retry_after: Option<Duration>, body: &[u8]) -> Answer {
         },
         429 => Answer::Overloaded { retry_after },
         403 if about == Some("poddisruptionbudget") => Answer::BudgetUncomputed { message },
+        403 if denied::missing(&message).is_some() => Answer::RoleMissing { message },
         500 if message.contains("more than one PodDisruptionBudget") => Answer::MultipleBudgets,
         504 if message.contains("PodDisruptionBudget") => Answer::BudgetContended,
         400..500 => forbidden(message),
@@ -294,7 +295,10 @@ mod tests {
             message: String::new(),
             retry_after: None,
         };
-        learn("test eviction", &forbidden(message.to_owned()));
+        let missing = Answer::RoleMissing {
+            message: message.to_owned(),
+        };
+        learn("test eviction", &missing);
         learn("test eviction", &unanswered);
         assert!(denied::is_denied("test eviction").is_some());
         learn("test eviction", &refused);
@@ -325,6 +329,7 @@ mod tests {
         let down = "Internal error occurred: failed calling webhook \"no.example.com\": connection refused";
         let not_ready = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": "storage is (re)initializing", "code": 429, "details": {"retryAfterSeconds": 1}});
         let not_ready = not_ready.to_string().into_bytes();
+        let role = "pods \"p\" is forbidden: User \"u\" cannot create resource \"pods/eviction\" in API group \"\" in the namespace \"web\"";
         for (code, body, answer) in [
             (201, status(201, "", None), Answer::Accepted),
             (
@@ -383,6 +388,13 @@ mod tests {
                 403,
                 status(403, "User can not create pods/eviction", None),
                 denied(None, "User can not create pods/eviction"),
+            ),
+            (
+                403,
+                status(403, role, None),
+                Answer::RoleMissing {
+                    message: role.into(),
+                },
             ),
             (
                 400,

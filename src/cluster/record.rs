@@ -6,7 +6,7 @@ use kube::core::Status;
 use kube::{Api, Client, Resource, ResourceExt};
 use serde_json::{Value, json};
 
-use super::{Error, call};
+use super::{Error, call, denied};
 use crate::api::termination::{
     NodeTermination, NodeTerminationSpec, Phase, SIGNALS_MAX, Signal, refusal,
 };
@@ -118,12 +118,17 @@ async fn put(
     });
     let params = PatchParams::apply(field_manager).force();
     match call(
-        "record signal",
+        denied::RECORD,
         api.patch(&name, &params, &Patch::Apply(body)),
     )
     .await
     {
-        Ok(object) => Ok(read(&object, signal)),
+        Ok(object) => {
+            if is_new(&object, field_manager) {
+                denied::allowed(denied::MAKE_RECORD);
+            }
+            Ok(read(&object, signal))
+        }
         // The object whose UID was asked for is gone.
         Err(error) if error.is_conflict() => Ok(Answer::Dying),
         Err(Error::Call { act, source }) => match source.as_ref() {
@@ -135,6 +140,12 @@ async fn put(
         },
         Err(error) => Err(error),
     }
+}
+
+/// Whether the apply has made the object: nobody else has written to it yet.
+fn is_new(object: &NodeTermination, field_manager: &str) -> bool {
+    let managers = object.managed_fields().iter().map(|m| m.manager.as_deref());
+    managers.eq([Some(field_manager)])
 }
 
 fn read(object: &NodeTermination, signal: &Signal) -> Answer {

@@ -239,6 +239,14 @@ impl State {
             Event::InitDone => {
                 self.pods = std::mem::take(&mut self.listing);
                 self.pods.sort_by(|a, b| place(a).cmp(&place(b)));
+                // Listed twice, on two pages: as it was listed last.
+                self.pods.dedup_by(|later, kept| {
+                    let same = later.uid == kept.uid;
+                    if same {
+                        std::mem::swap(later, kept);
+                    }
+                    same
+                });
                 self.arrival = Some(Instant::now());
                 true
             }
@@ -316,5 +324,23 @@ mod tests {
         inner.make_room(at(500));
         assert_eq!((inner.open.len(), inner.queue.len()), (OPEN_MAX - 1, 1));
         assert_eq!(inner.queue.first().unwrap().0, at(1255));
+    }
+
+    #[test]
+    fn a_pod_that_is_listed_twice_is_there_once_as_it_was_listed_last() {
+        let object = |uid: &str, name: &str, version: &str| {
+            let metadata = serde_json::json!({
+                "uid": uid, "name": name, "namespace": "web", "resourceVersion": version,
+            });
+            serde_json::from_value(serde_json::json!({"metadata": metadata})).unwrap()
+        };
+        let mut state = State::default();
+        state.apply(Event::Init);
+        for (uid, name, version) in [("1", "a", "5"), ("2", "b", "6"), ("1", "a", "7")] {
+            state.apply(Event::InitApply(object(uid, name, version)));
+        }
+        assert!(state.apply(Event::InitDone));
+        let listed = state.pods.iter().map(|p| (&*p.uid, &*p.resource_version));
+        assert_eq!(listed.collect::<Vec<_>>(), [("1", "7"), ("2", "6")]);
     }
 }

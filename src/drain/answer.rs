@@ -37,7 +37,12 @@ pub enum Answer {
     },
     /// The namespace is being deleted: evictions are refused there and deletions are not.
     NamespaceTerminating,
-    /// A webhook or the operator's own rights refuse: this pod slower.
+    /// The operator's own roles do not allow it, by what was answered to this or to an earlier call.
+    RoleMissing {
+        /// What the server said, or what is missing.
+        message: String,
+    },
+    /// A webhook refuses, or something else that is about this pod: this pod slower.
     Denied {
         /// Webhook or Forbidden.
         reason: BlockReason,
@@ -76,7 +81,7 @@ impl Answer {
                 reason: BlockReason::Webhook,
                 ..
             } => "WebhookDenied",
-            Self::Denied { .. } => "Forbidden",
+            Self::RoleMissing { .. } | Self::Denied { .. } => "Forbidden",
             Self::ServerError { .. } => "ServerError",
             Self::Unanswered { .. } => "Unanswered",
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::arrivals::{self, Arrivals};
+use super::arrivals::Arrivals;
 use super::pod::Pod;
 use super::select::{Fate, Selection, StayReason, Tier};
 use super::window::{Window, later};
@@ -126,7 +126,8 @@ pub fn plan(pods: &[Arc<Pod>], selection: &Selection<'_>, window: Window, now: T
         let leaves = matches!(fate, Fate::Leaves(_) | Fate::LeavesLast(..));
         if leaves && !plan.came.admit(pod, selection.cordoned_at) {
             plan.skipped += 1;
-            plan.leave_alone(pod, LeftReason::Returned, too_many(pod));
+            let message = too_many(&plan.came, pod);
+            plan.leave_alone(pod, LeftReason::Returned, message);
             continue;
         }
         match fate {
@@ -155,10 +156,10 @@ pub fn plan(pods: &[Arc<Pod>], selection: &Selection<'_>, window: Window, now: T
 const TOLERATES: &str =
     "it came after the cordon and tolerates it: evicting it would bring the next one";
 
-fn too_many(pod: &Pod) -> String {
+fn too_many(came: &Arrivals, pod: &Pod) -> String {
     format!(
         "others of {} came in spite of the cordon and were evicted; this one would only bring the next",
-        arrivals::owner(pod)
+        came.counted_as(pod)
     )
 }
 

@@ -30,7 +30,8 @@ const OVERLOAD_PAUSE: SignedDuration = SignedDuration::from_secs(1);
 /// However long it asks for: pods have deadlines.
 const OVERLOAD_PAUSE_MAX: SignedDuration = SignedDuration::from_secs(10);
 
-/// The queue. Its methods are cheap; `now` never goes back.
+/// The queue. Its methods are cheap. `now` may go back, when our clock is set or found to be off: nothing is sent too
+/// early or twice on that account, and what waits by time alone waits longer by as much.
 #[derive(Default)]
 pub struct Queue {
     entries: HashMap<String, Entry>,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kube::core::{Selector, SelectorExt};
 
 use super::arrivals::Arrivals;
@@ -12,6 +12,9 @@ use crate::api::termination::BlockReason;
 
 /// From this priority on a pod is critical to the system (kubelet: system-cluster-critical is 2,000,000,000).
 const CRITICAL_PRIORITY: i32 = 2_000_000_000;
+/// The API server's times have whole seconds, and its clock may be two seconds off ours (`clock`): what was made so long
+/// before the cordon was there before it.
+const SURELY_BEFORE: SignedDuration = SignedDuration::from_secs(3);
 
 /// What becomes of one pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,12 +119,13 @@ impl Selection<'_> {
 
     fn came_back(&self, pod: &Pod) -> bool {
         let taint = &self.cordon.taint;
-        let after = self
-            .cordoned_at
-            .zip(pod.created)
-            .is_some_and(|(cordoned, created)| created > cordoned);
-        // The API server's times have whole seconds, and a replacement comes in less.
-        let new = !self.seen.is_empty() && !self.seen.contains(&pod.uid);
+        let times = self.cordoned_at.zip(pod.created);
+        let age = times.map(|(cordoned, created)| cordoned.duration_since(created));
+        let after = age.is_some_and(|age| age.is_negative());
+        // A replacement comes in less than times can tell. One that only became a pod to leave has been there all along.
+        let new = !self.seen.is_empty()
+            && !self.seen.contains(&pod.uid)
+            && age.is_none_or(|age| age <= SURELY_BEFORE);
         (after || new) && (pod.is_daemon() || pod.tolerates(&taint.key, &taint.effect))
     }
 
@@ -140,7 +144,6 @@ impl Selection<'_> {
 pub(crate) mod tests {
     use super::*;
     use crate::drain::pod::{Deletion, Owner, Phase};
-    use jiff::SignedDuration;
     use k8s_openapi::api::core::v1::Toleration;
 
     pub(crate) fn pod(name: &str) -> Pod {

@@ -15,10 +15,11 @@ use kube::ResourceExt;
 
 use super::action;
 use super::effect::Effect;
-use super::risk;
 use super::standing::standing;
 use super::view::{Machine, View};
+use super::{risk, say};
 use crate::api::Time;
+use crate::api::condition::Statement;
 use crate::api::policy::Action;
 use crate::api::termination::{
     EffectivePolicy, FINALIZER, NodeIdentity, NodeTerminationStatus, Outcome, Phase, Signal,
@@ -137,6 +138,12 @@ impl Pass<'_> {
 
     fn status(&mut self) -> &mut NodeTerminationStatus {
         &mut self.decision.status
+    }
+
+    /// States one condition.
+    fn state(&mut self, kind: &'static str, holds: bool, reason: &str, message: impl Into<String>) {
+        let statement = Statement::new(kind, holds, reason, message);
+        say::state(self.view, self.status(), statement);
     }
 
     fn now(&self) -> Time {

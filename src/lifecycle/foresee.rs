@@ -1,6 +1,7 @@
 //! What is told of an incident that is only observed: what a drain would have done.
 
 use super::pods::{self, BLOCKED_MAX};
+use super::say::state;
 use super::view::View;
 use crate::api::condition::{self, Statement};
 use crate::api::policy::Action;
@@ -47,19 +48,31 @@ pub(super) fn tell(view: &View<'_>, status: &mut NodeTerminationStatus, preview:
         ..PodsStatus::default()
     });
     let message = message(preview, status);
-    set(view, status, true, "Observed", message);
+    state(
+        view,
+        status,
+        Statement::new(WOULD_DRAIN, true, "Observed", message),
+    );
 }
 
 /// Tells that the policy would close the node and leave its pods.
 pub(super) fn tell_of_cordon(view: &View<'_>, status: &mut NodeTerminationStatus) {
     let message = "nothing is changed; the policy's action is Cordon: the node would be closed, and no pod would leave";
-    set(view, status, false, CORDON_ONLY, message.to_owned());
+    state(
+        view,
+        status,
+        Statement::new(WOULD_DRAIN, false, CORDON_ONLY, message),
+    );
 }
 
 /// Tells that nobody can tell.
 pub(super) fn tell_nothing(view: &View<'_>, status: &mut NodeTerminationStatus) {
     let message = "nothing is changed; what a drain would do is not known, for the node's pods could not be listed in time";
-    set(view, status, false, "NotListed", message.to_owned());
+    state(
+        view,
+        status,
+        Statement::new(WOULD_DRAIN, false, "NotListed", message),
+    );
 }
 
 /// Forgets what a drain would do: it begins.
@@ -67,20 +80,9 @@ pub(super) fn forget(status: &mut NodeTerminationStatus) {
     status.pods = None;
     status.blocked.clear();
     status.left.clear();
+    status.unmanaged.clear();
     status.outcome.take_if(|o| *o == Outcome::Observed);
     condition::remove(&mut status.conditions, WOULD_DRAIN);
-}
-
-fn set(
-    view: &View<'_>,
-    status: &mut NodeTerminationStatus,
-    holds: bool,
-    reason: &str,
-    message: String,
-) {
-    let generation = view.object.metadata.generation;
-    let statement = Statement::new(WOULD_DRAIN, holds, reason, message);
-    condition::set(&mut status.conditions, statement, generation, view.now);
 }
 
 fn message(preview: &Preview, status: &NodeTerminationStatus) -> String {

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use jiff::{SignedDuration, Timestamp};
 
 use super::pods::told;
+use super::say::state;
 use super::view::{Pods, View};
 use crate::api::condition::{self, Statement};
 use crate::api::termination::{BlockReason, NodeTerminationStatus, Outcome};
@@ -74,11 +75,19 @@ pub(super) fn tell(
         None if !stated => {}
         None => {
             let message = format!("every pod can go before {deadline:.0}");
-            say(view, status, false, "Fits", message);
+            state(
+                view,
+                status,
+                Statement::new(DEADLINE_AT_RISK, false, "Fits", message),
+            );
         }
         Some(worst) => {
             let message = format!("deadline {deadline:.0}: {}", listed(&threats));
-            say(view, status, true, worst.reason.as_str(), message);
+            state(
+                view,
+                status,
+                Statement::new(DEADLINE_AT_RISK, true, worst.reason.as_str(), message),
+            );
         }
     }
     wake
@@ -88,10 +97,18 @@ pub(super) fn tell(
 pub(super) fn end(view: &View<'_>, status: &mut NodeTerminationStatus, outcome: Outcome) {
     if outcome == Outcome::DrainIncomplete {
         let message = "the time was over with pods left on the node".to_owned();
-        say(view, status, true, MISSED, message);
+        state(
+            view,
+            status,
+            Statement::new(DEADLINE_AT_RISK, true, MISSED, message),
+        );
     } else if condition::find(&status.conditions, DEADLINE_AT_RISK).is_some() {
         let message = "nobody is waited for any more".to_owned();
-        say(view, status, false, outcome.as_str(), message);
+        state(
+            view,
+            status,
+            Statement::new(DEADLINE_AT_RISK, false, outcome.as_str(), message),
+        );
     }
 }
 
@@ -106,18 +123,6 @@ pub(super) fn forget(status: &mut NodeTerminationStatus) {
 pub(super) fn forecast(status: &NodeTerminationStatus) -> Option<&str> {
     let said = condition::find(&status.conditions, DEADLINE_AT_RISK)?;
     (said.status == "True" && said.reason != MISSED).then_some(said.message.as_str())
-}
-
-fn say(
-    view: &View<'_>,
-    status: &mut NodeTerminationStatus,
-    holds: bool,
-    reason: &str,
-    message: String,
-) {
-    let generation = view.object.metadata.generation;
-    let statement = Statement::new(DEADLINE_AT_RISK, holds, reason, message);
-    condition::set(&mut status.conditions, statement, generation, view.now);
 }
 
 fn listed(threats: &[Threat]) -> String {

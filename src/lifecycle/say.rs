@@ -37,26 +37,29 @@ const API_AVAILABLE: &str = "APIAvailable";
 /// The longest message of a lifecycle action, in bytes: the field's maximum is 1024.
 const MESSAGE_MAX: usize = 1024;
 
+/// States one condition, as of this pass.
+pub(super) fn state(view: &View<'_>, status: &mut NodeTerminationStatus, statement: Statement) {
+    let generation = view.object.metadata.generation;
+    condition::set(&mut status.conditions, statement, generation, view.now);
+}
+
 /// Puts what came of the effects into the record, and states the conditions.
 pub fn settle(view: &View<'_>, status: &mut NodeTerminationStatus, outcomes: &[Did]) {
     for outcome in outcomes {
         take_down(view, status, outcome);
     }
-    let generation = view.object.metadata.generation;
     for statement in statements(view, status) {
-        condition::set(&mut status.conditions, statement, generation, view.now);
+        state(view, status, statement);
     }
-    kstatus(status, generation, view.now);
+    kstatus(status, view.object.metadata.generation, view.now);
 }
 
 /// Says on the record that a call to the API server failed and is tried again.
 pub fn admit(view: &View<'_>, status: &mut NodeTerminationStatus, reason: &str, message: &str) {
-    let generation = view.object.metadata.generation;
     for kind in [READY, RECONCILING] {
         if condition::find(&status.conditions, kind).is_some() {
             let holds = condition::holds(&status.conditions, kind);
-            let statement = Statement::new(kind, holds, reason, message);
-            condition::set(&mut status.conditions, statement, generation, view.now);
+            state(view, status, Statement::new(kind, holds, reason, message));
         }
     }
 }

@@ -146,8 +146,11 @@ async fn lead_when_elected(
 ) {
     while stop.run_until_cancelled(becomes(&mut leading, true)).await == Some(true) {
         let term = stop.child_token();
+        parts.hand_over.begin_term();
         let mut work = tokio::spawn(controller::lead(parts.clone(), term.clone()));
         tokio::select! {
+            biased;
+            // Nothing is left to hand over then.
             _ = becomes(&mut leading, false) => {}
             () = parts.hand_over.asked() => {
                 term.cancel();

@@ -138,3 +138,23 @@ async fn a_burst_of_notices_costs_few_calls_and_notices_that_come_again_none() {
             .await;
     }
 }
+
+#[tokio::test]
+async fn the_next_batch_is_asked_for_while_the_first_is_not_settled() {
+    let corner = managed("overlap", 1, json!({"receivers": 1})).await;
+    tag(&corner, 0);
+    // So long the first batch waits for EC2, which gives no answer then: the message comes again.
+    let held = Duration::from_secs(3);
+    let slow = Fault::new(DESCRIBE, FaultKind::TimeOut(held)).on_filter(&corner.name);
+    let _fault = corner.world.aws.inject(slow.times(1));
+    corner.interrupt(&corner.nodes[0]);
+    corner.queue.await_empty(SETTLED).await.unwrap();
+    let first = asked(&corner)[0].time;
+    let receives = corner.calls("ReceiveMessage");
+    let beside = receives
+        .iter()
+        .filter(|c| c.time > first && c.time < first + held);
+    assert_eq!(beside.count(), 1, "after {first}: {receives:?}");
+    let deleted = corner.calls("DeleteMessageBatch")[0].time;
+    assert!(deleted > first + held, "{deleted}");
+}

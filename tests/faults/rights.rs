@@ -78,6 +78,20 @@ async fn a_pod_that_the_operator_may_not_evict_is_named_and_goes_when_the_right_
     stage.await_phase(node, Phase::Released).await;
 }
 
+#[tokio::test]
+async fn that_records_may_not_be_made_is_told_until_one_is_made() {
+    let stage = Stage::new(json!({})).await;
+    stage.may("create", "nodeterminations", false).await;
+    let node = &stage.nodes[0];
+    stage.interrupt(node);
+    let missing = await_missing(&stage, Some("create nodeterminations"));
+    stage.within("the policy tells", missing).await;
+    stage.may("create", "nodeterminations", true).await;
+    stage.await_cordoned(node).await;
+    let well = await_missing(&stage, None);
+    stage.within("the policy is well again", well).await;
+}
+
 fn is_missing_eviction(pod: &BlockedPod) -> bool {
     pod.reason == BlockReason::Forbidden && pod.message.contains("pods/eviction")
 }

@@ -211,11 +211,13 @@ fn a_pod_that_tolerates_the_cordon_is_evicted_once_and_the_one_that_follows_is_l
     let pods = [
         tolerant("first", -5),
         tolerant("same", 0),
-        tolerant("behind", -30),
+        tolerant("behind", -2),
+        // It was spared until somebody took the label off that spared it.
+        tolerant("spared", -30),
     ]
     .map(Arc::new);
     let plan = super::plan(&pods, &selection, spot(), at(10));
-    assert_eq!((open(&plan), plan.left.len()), (vec!["first"], 2));
+    assert_eq!((open(&plan), plan.left.len()), (vec!["first", "spared"], 2));
 }
 
 #[test]

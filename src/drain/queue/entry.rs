@@ -20,7 +20,7 @@ const PROBE_AFTER: SignedDuration = SignedDuration::from_secs(150);
 const EXPECT_IN_VIEW: SignedDuration = SignedDuration::from_secs(30);
 /// A budget whose status was contended, or not observed yet, is tried again after this (the server's own advice).
 const BUDGET_PAUSE: SignedDuration = SignedDuration::from_secs(10);
-/// A refused or failed pod is tried again after this, doubled each time,
+/// A refused or failed pod is tried again after this, doubled each time (but not for want of a role),
 const BACK_OFF_FIRST: SignedDuration = SignedDuration::from_secs(5);
 /// up to this.
 const BACK_OFF_LAST: SignedDuration = SignedDuration::from_secs(60);
@@ -393,6 +393,14 @@ impl Entry {
             Answer::NamespaceTerminating => {
                 self.delete_only = true;
                 State::Idle
+            }
+            Answer::RoleMissing { message } => {
+                // One call in a while asks for all pods: most of these cost nothing, and none is to wait once it is granted.
+                self.blocked(BlockReason::Forbidden, None, message.clone(), now);
+                State::BackOff {
+                    until: later(now, BACK_OFF_FIRST),
+                    after: verb,
+                }
             }
             Answer::Denied {
                 reason,

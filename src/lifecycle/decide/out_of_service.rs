@@ -8,7 +8,7 @@ use super::super::down::{self, Told};
 use super::super::effect::Effect;
 use super::super::say::OUT_OF_SERVICE;
 use super::Pass;
-use crate::api::condition::{self, Statement};
+use crate::api::condition;
 use crate::api::termination::{EffectivePolicy, Outcome};
 use crate::drain::Node;
 use crate::drain::cordon::out_of_service::{self, Down};
@@ -106,7 +106,7 @@ impl Pass<'_> {
             said.is_some_and(|c| c.status == "True"),
             said.is_some_and(|c| c.reason == CALL_FAILED),
         );
-        let statement = match (ours, self.view.told) {
+        let (holds, reason, message) = match (ours, self.view.told) {
             (Some(down), _) => {
                 let state = down.as_str();
                 let reason = match down {
@@ -138,8 +138,6 @@ impl Pass<'_> {
             }
             _ => return,
         };
-        let (generation, now) = (self.view.object.metadata.generation, self.view.now);
-        let statement = Statement::new(OUT_OF_SERVICE, statement.0, statement.1, statement.2);
-        condition::set(&mut self.status().conditions, statement, generation, now);
+        self.state(OUT_OF_SERVICE, holds, reason, message);
     }
 }

@@ -4,7 +4,6 @@ use super::super::effect::Effect;
 use super::super::view::Pods;
 use super::Pass;
 use crate::api::bounded;
-use crate::api::condition::{self, Statement};
 use crate::api::termination::{EffectivePolicy, Outcome, Phase, VOLUMES_NAMED_MAX, VolumesStatus};
 use crate::drain::volumes::{NodeVolumes, awaited, kept};
 use crate::drain::{Attachment, Node};
@@ -27,7 +26,7 @@ impl Pass<'_> {
                 ..VolumesStatus::default()
             });
             let message = format!("{shown} volumes are attached to the node; its pods leave first");
-            self.tell_of_volumes(false, "Draining", message);
+            self.state(VOLUMES_DETACHED, false, "Draining", message);
         }
     }
 
@@ -65,7 +64,7 @@ impl Pass<'_> {
         if left.as_ref().is_some_and(Vec::is_empty) {
             self.end_volumes(0, Vec::new());
             let message = "the volumes of the pods that have gone are detached";
-            self.tell_of_volumes(true, "Detached", message.to_owned());
+            self.state(VOLUMES_DETACHED, true, "Detached", message);
             return true;
         }
         if self.view.now >= over {
@@ -87,7 +86,7 @@ impl Pass<'_> {
             "{count} volumes are still attached: {}; waited for until {over:.0} at the latest",
             names.join(", ")
         );
-        self.tell_of_volumes(false, "Detaching", message);
+        self.state(VOLUMES_DETACHED, false, "Detaching", message);
         if let Some(volumes) = &mut self.status().volumes {
             (volumes.waiting, volumes.names) = (count, names);
         }
@@ -103,7 +102,7 @@ impl Pass<'_> {
             }
             self.end_volumes(node.volumes.count().max(seen.waiting), names);
             let message = "the time was over before the volume attachments were listed";
-            return self.tell_of_volumes(false, "NotListed", message.to_owned());
+            return self.state(VOLUMES_DETACHED, false, "NotListed", message);
         };
         let names = names(left.iter().map(|a| a.shown()));
         let message = format!(
@@ -112,7 +111,7 @@ impl Pass<'_> {
             names.join(", ")
         );
         self.end_volumes(number(left.len()), names);
-        self.tell_of_volumes(false, "DetachTimeout", message);
+        self.state(VOLUMES_DETACHED, false, "DetachTimeout", message);
     }
 
     /// The incident goes on or ends without them.
@@ -126,7 +125,7 @@ impl Pass<'_> {
         let names = names(volumes.into_iter().flat_map(NodeVolumes::handles));
         self.end_volumes(left, names);
         let message = format!("volumes are not waited for any more ({})", outcome.as_str());
-        self.tell_of_volumes(false, outcome.as_str(), message);
+        self.state(VOLUMES_DETACHED, false, outcome.as_str(), message);
     }
 
     fn end_volumes(&mut self, left: u32, names: Vec<String>) {
@@ -141,12 +140,6 @@ impl Pass<'_> {
                 ended_at: Some(now),
             };
         }
-    }
-
-    fn tell_of_volumes(&mut self, holds: bool, reason: &str, message: String) {
-        let (generation, now) = (self.view.object.metadata.generation, self.view.now);
-        let statement = Statement::new(VOLUMES_DETACHED, holds, reason, message);
-        condition::set(&mut self.status().conditions, statement, generation, now);
     }
 }
 

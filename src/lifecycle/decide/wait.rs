@@ -9,7 +9,7 @@ use super::super::standing::Work;
 use super::super::{foresee, found, limits};
 use super::{Action, Pass, later};
 use crate::api::Time;
-use crate::api::condition::{self, Statement};
+use crate::api::condition;
 use crate::api::termination::{
     EffectivePolicy, Outcome, Phase, Signal, SignalKind, WaitReason, Waiting,
 };
@@ -169,11 +169,16 @@ impl Pass<'_> {
         let presses = self.presses_at(policy).is_none_or(|at| at <= self.view.now);
         let again = matches!(self.lifted(), Some(CLOSED_AGAIN | RESPECTED)) && !presses;
         if !again {
-            self.say_lifted(true, LIFTED, "somebody opened the node; it is closed again");
+            self.state(
+                CORDON_LIFTED,
+                true,
+                LIFTED,
+                "somebody opened the node; it is closed again",
+            );
             return false;
         }
         let message = "somebody opened the node again: it is left open until it is cordoned, or this object canceled";
-        self.say_lifted(true, RESPECTED, message);
+        self.state(CORDON_LIFTED, true, RESPECTED, message);
         self.decision
             .effects
             .extend([Effect::Withdraw, Effect::CloseView]);
@@ -206,7 +211,8 @@ impl Pass<'_> {
             self.starts_anew(policy);
         }
         if matches!(self.lifted(), Some(LIFTED | RESPECTED)) {
-            self.say_lifted(
+            self.state(
+                CORDON_LIFTED,
                 false,
                 CLOSED_AGAIN,
                 "somebody had opened the node; it was closed again",
@@ -217,11 +223,5 @@ impl Pass<'_> {
     fn lifted(&self) -> Option<&str> {
         let said = condition::find(&self.decision.status.conditions, CORDON_LIFTED);
         said.map(|c| c.reason.as_str())
-    }
-
-    fn say_lifted(&mut self, holds: bool, reason: &str, message: &str) {
-        let statement = Statement::new(CORDON_LIFTED, holds, reason, message);
-        let (generation, now) = (self.view.object.metadata.generation, self.view.now);
-        condition::set(&mut self.status().conditions, statement, generation, now);
     }
 }

@@ -246,3 +246,17 @@ fn one_event_tells_what_would_have_been_done_and_none_warns() {
     );
     assert_eq!(world.now, NOTICE + 5);
 }
+
+#[test]
+fn a_drain_that_begins_names_nobody_that_was_named_before() {
+    let mut world = World::new(vec![rebalance()], EffectivePolicy::default());
+    world.add_pods(1, 0);
+    world.run_for(2);
+    let status = world.object.status.as_mut().unwrap();
+    status.unmanaged = vec!["web/gone".to_owned()];
+    world.crash();
+    world.hear(spot());
+    world.run_for(2);
+    assert_eq!(world.phase(), Some(Phase::Draining));
+    assert_eq!(world.status().unmanaged, Vec::<String>::new());
+}

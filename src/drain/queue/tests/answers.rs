@@ -33,6 +33,14 @@ fn a_denial_backs_off_from_five_seconds_to_a_minute() {
 }
 
 #[test]
+fn a_missing_role_is_asked_for_every_five_seconds_however_long_it_is_missing() {
+    let missing = Answer::RoleMissing {
+        message: "create pods/eviction".into(),
+    };
+    assert_eq!(sent_at(&missing, 31), [0, 5, 10, 15, 20, 25, 30]);
+}
+
+#[test]
 fn an_unknown_outcome_is_looked_at_again_after_a_second_then_ever_later() {
     let lost = Answer::Unanswered {
         message: "connection reset".into(),

@@ -54,6 +54,7 @@ fn answer() -> impl Strategy<Value = Answer> {
         1 => Just(Answer::Overloaded { retry_after: None }),
         1 => Just(Answer::NamespaceTerminating),
         1 => Just(denied),
+        1 => Just(Answer::RoleMissing { message: message() }),
         1 => Just(Answer::Unanswered { message: message() }),
     ]
 }
