@@ -8,8 +8,11 @@ use prometheus_client::registry::Registry;
 
 use crate::clock;
 
-/// Failures that are closer together are no outage: the server failed one call, or two at once.
+/// A shorter one is not worth telling.
 const WORTH_TELLING: SignedDuration = SignedDuration::from_secs(2);
+/// Failures that are closer together are none: the server failed one call, or some at once, and the next came late.
+/// A watch, and there always are some, is tried again within 2 s.
+const APART: SignedDuration = SignedDuration::from_secs(1);
 
 static CALLS: Mutex<Calls> = Mutex::new(Calls::new());
 static FAILING: LazyLock<Gauge> = LazyLock::new(Gauge::default);
@@ -61,7 +64,9 @@ impl Calls {
             return None;
         }
         let (since, last) = self.failing.take()?;
-        if last.duration_since(since) < WORTH_TELLING {
+        let told =
+            now.duration_since(since) >= WORTH_TELLING && last.duration_since(since) >= APART;
+        if !told {
             return None;
         }
         self.last = Some((since, now));
@@ -80,16 +85,20 @@ mod tests {
     #[test]
     fn an_outage_lasts_from_the_first_failure_to_the_next_answer() {
         let mut calls = Calls::new();
-        for (well, second) in [(true, 0), (false, 10), (false, 14), (true, 17)] {
+        for (well, second) in [(true, 0), (false, 10), (false, 11), (true, 17)] {
             calls.ended(well, at(second));
         }
         assert_eq!(calls.last, Some((at(10), at(17))));
+        for (well, second) in [(false, 20), (false, 21), (true, 21)] {
+            calls.ended(well, at(second));
+        }
+        assert_eq!(calls.last, Some((at(10), at(17))), "too short");
     }
 
     #[test]
-    fn one_call_that_fails_is_none_however_long_the_next_one_takes_to_come() {
+    fn calls_that_fail_at_once_are_none_however_long_the_next_one_takes_to_come() {
         let mut calls = Calls::new();
-        for (well, second) in [(true, 0), (false, 10), (true, 13)] {
+        for (well, second) in [(true, 0), (false, 10), (false, 10), (true, 13)] {
             calls.ended(well, at(second));
         }
         assert_eq!(calls.last, None);
