@@ -4,6 +4,7 @@ use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::policy::v1::{PodDisruptionBudgetSpec, PodDisruptionBudgetStatus};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::core::{ObjectMeta, Selector, SelectorExt};
 use kube::{Resource, ResourceExt};
 use serde::Deserialize;
@@ -60,6 +61,8 @@ pub struct Budget {
     expected: i32,
     observed: bool,
     sync_failed: bool,
+    /// It is computed, and not one of its pods has a controller by which they could be counted.
+    counts_none: bool,
 }
 
 impl From<BudgetObject> for Budget {
@@ -71,9 +74,15 @@ impl From<BudgetObject> for Budget {
         };
         let spec = object.spec.unwrap_or_default();
         let status = object.status.unwrap_or_default();
-        let failed = |c: &k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition| {
-            c.type_ == "DisruptionAllowed" && c.reason == "SyncFailed"
+        let says = |reason: &str| {
+            let mut conditions = status.conditions.iter().flatten();
+            conditions.any(|c| c.type_ == "DisruptionAllowed" && c.reason == reason)
         };
+        let (sync_failed, insufficient) = (says("SyncFailed"), says("InsufficientPods"));
+        let observed = status.observed_generation == generation;
+        // Only then the controller goes by the scale of the pods' controllers (getExpectedScale of disruption.go).
+        let by_scale = spec.max_unavailable.is_some()
+            || matches!(spec.min_available, Some(IntOrString::String(_)));
         Self {
             id,
             selector: spec.selector.and_then(|s| s.try_into().ok()),
@@ -83,8 +92,13 @@ impl From<BudgetObject> for Budget {
             healthy: status.current_healthy,
             desired: status.desired_healthy,
             expected: status.expected_pods,
-            observed: status.observed_generation == generation,
-            sync_failed: status.conditions.iter().flatten().any(failed),
+            observed,
+            sync_failed,
+            counts_none: observed
+                && insufficient
+                && by_scale
+                && status.expected_pods == 0
+                && status.disruptions_allowed == 0,
         }
     }
 }
@@ -129,6 +143,13 @@ impl Budget {
             (
                 BlockReason::BudgetUnsatisfiable,
                 format!("the budget never allows a disruption as it stands ({counts})"),
+            )
+        } else if self.counts_none {
+            (
+                BlockReason::BudgetUnsatisfiable,
+                format!(
+                    "the budget never allows a disruption as it stands: under maxUnavailable or a percentage only pods of a controller are counted, and it selects none ({counts})"
+                ),
             )
         } else if self.allowed > 0 {
             let message =
