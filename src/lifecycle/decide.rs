@@ -243,6 +243,7 @@ impl Pass<'_> {
         let name = self.view.object.name_any();
         if cordon::is_closed(node, &name, &policy.cordon) {
             self.closed_again(policy);
+            risk::is_closed(self.view, self.status());
         } else {
             if self.respects_uncordon(node, policy) {
                 return false;

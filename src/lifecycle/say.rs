@@ -5,11 +5,12 @@ use kube::ResourceExt;
 
 use super::effect::Outcome as Did;
 use super::hooks::Grid;
-use super::view::{HookTimeout, View};
-use super::{foresee, found};
-use crate::api::condition::{self, READY, RECONCILING, STALLED, Statement};
+use super::view::{HookTimeout, Machine, View};
+use super::{foresee, found, risk};
+use crate::api::condition::{self, FORBIDDEN, READY, RECONCILING, STALLED, Statement};
 use crate::api::termination::{
-    LifecycleActionState, NodeTerminationStatus, Outcome, Phase, SignalKind, WaitReason, Waiting,
+    LifecycleActionState, NodeTerminationStatus, Outcome, Phase, PodsStatus, SignalKind,
+    WaitReason, Waiting,
 };
 use crate::api::{Time, bounded};
 use crate::drain::cordon;
@@ -18,6 +19,10 @@ use crate::drain::cordon;
 pub(super) const CORDONED: &str = "Cordoned";
 /// The reason of [`CORDONED`] once it was taken back.
 pub(super) const UNDONE: &str = "Undone";
+/// The reason of [`CORDONED`] once there is no such Node any more.
+const NODE_GONE: &str = "NodeGone";
+/// The reason of [`CORDONED`] once the instance has another Node.
+pub(super) const REGISTERED_ANEW: &str = "RegisteredAnew";
 /// Every pod that was to leave has left.
 pub(super) const DRAINED: &str = "Drained";
 /// The node carries the out-of-service taint that we put on.
@@ -58,6 +63,10 @@ pub fn admit(view: &View<'_>, status: &mut NodeTerminationStatus, reason: &str, 
             let statement = Statement::new(kind, holds, reason, message);
             condition::set(&mut status.conditions, statement, generation, view.now);
         }
+    }
+    let begun = status.started_at.is_some() && status.outcome.is_none();
+    if reason == FORBIDDEN && begun && status.cordoned_at.is_none() {
+        risk::stays_open(view, status, message);
     }
 }
 
@@ -114,7 +123,9 @@ fn take_down(view: &View<'_>, status: &mut NodeTerminationStatus, outcome: &Did)
 fn statements(view: &View<'_>, status: &NodeTerminationStatus) -> Vec<Statement> {
     let mut say = Vec::new();
     let works = status.started_at.is_some();
-    if works && !status.phase.is_some_and(Phase::is_finished) {
+    if works && matches!(view.machine, Machine::Gone | Machine::Replaced) {
+        say.extend(without_node(view, status));
+    } else if works && !status.phase.is_some_and(Phase::is_finished) {
         let lifted = condition::holds(&status.conditions, CORDON_LIFTED);
         let closed = status.cordoned_at.is_some() && !lifted;
         say.push(Statement::new(
@@ -136,12 +147,7 @@ fn statements(view: &View<'_>, status: &NodeTerminationStatus) -> Vec<Statement>
         ));
     }
     if let Some(pods) = status.pods.as_ref().filter(|_| works) {
-        say.push(drained(
-            status,
-            &pods.summary,
-            pods.blocked + pods.stuck,
-            view.now,
-        ));
+        say.push(drained(status, pods, view.now));
     }
     if status.pods.is_none() && status.outcome == Some(Outcome::DrainIncomplete) {
         let message = "no pod was asked to leave: the time was over before the node was closed and its pods were listed";
@@ -183,6 +189,35 @@ fn statements(view: &View<'_>, status: &NodeTerminationStatus) -> Vec<Statement>
     say
 }
 
+/// Tells that there is no such Node any more, and what becomes of its pods and its instance. An undo needs no word.
+fn without_node(view: &View<'_>, status: &NodeTerminationStatus) -> Option<Statement> {
+    let node = &view.object.spec.node_name;
+    let mut message = if view.machine == Machine::Replaced {
+        format!("another Node has the name {node} now")
+    } else {
+        format!("node {node} is gone")
+    };
+    if status.phase == Some(Phase::Draining) {
+        message += "; its pods are drained on";
+    }
+    let mut reason = NODE_GONE;
+    if let Some(anew) = view.anew {
+        reason = REGISTERED_ANEW;
+        let instance = view.object.instance_id().unwrap_or_default();
+        message += &format!(
+            "; instance {instance} has registered anew as {} (UID {})",
+            anew.name, anew.uid
+        );
+        if let Some(deadline) = status.deadline.as_ref().filter(|d| d.0 > view.now) {
+            message += &format!(" and is still to go, at {:.0}", deadline.0);
+        }
+        message += ": the next notice opens another incident";
+    }
+    let closed = status.cordoned_at.is_some();
+    let canceled = status.phase == Some(Phase::Canceled);
+    (!canceled).then(|| Statement::new(CORDONED, closed, reason, message))
+}
+
 /// Tells of an outage that the incident was open in. It could not be told while it lasted.
 fn outage(view: &View<'_>, status: &NodeTerminationStatus) -> Option<Statement> {
     let (since, until) = view.outage?;
@@ -207,12 +242,16 @@ fn cordon_message(view: &View<'_>, closed: bool) -> String {
     }
 }
 
-fn drained(
-    status: &NodeTerminationStatus,
-    summary: &str,
-    blocked: u32,
-    now: Timestamp,
-) -> Statement {
+/// How many are blocked and how many are stuck, as far as there are any.
+fn held(pods: &PodsStatus) -> String {
+    let held = [(pods.blocked, "blocked"), (pods.stuck, "stuck")].into_iter();
+    let held = held.filter(|(count, _)| *count > 0);
+    held.map(|(count, how)| format!(", {count} {how}"))
+        .collect()
+}
+
+fn drained(status: &NodeTerminationStatus, pods: &PodsStatus, now: Timestamp) -> Statement {
+    let (summary, held) = (&pods.summary, held(pods));
     let deadline = status
         .deadline
         .as_ref()
@@ -228,13 +267,17 @@ fn drained(
             DRAINED,
             false,
             "NodeGone",
-            format!("the Node went when {summary} pods had gone"),
+            if pods.gone == pods.total {
+                format!("the Node is gone, and {summary} pods have gone")
+            } else {
+                format!("the Node went when {summary} pods had gone")
+            },
         ),
         Some(Outcome::DrainIncomplete) => Statement::new(
             DRAINED,
             false,
             "DrainIncomplete",
-            format!("at the deadline {summary} pods had gone, {blocked} were blocked"),
+            format!("at the deadline {summary} pods had gone{held}"),
         ),
         Some(Outcome::Canceled) => Statement::new(
             DRAINED,
@@ -261,7 +304,7 @@ fn drained(
                     Some(at) => format!("it is forced at {at:.0}"),
                 };
                 let message = format!(
-                    "{summary} pods have gone, {blocked} are blocked: {} is held{by} since {:.0} ({}: {}); {then}; deadline {deadline}",
+                    "{summary} pods have gone{held}: {} is held{by} since {:.0} ({}: {}); {then}; deadline {deadline}",
                     first.pod,
                     first.since.0,
                     first.reason.as_str(),
