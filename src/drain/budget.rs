@@ -60,9 +60,18 @@ pub struct Budget {
     desired: i32,
     expected: i32,
     observed: bool,
-    sync_failed: bool,
-    /// It is computed, and not one of its pods has a controller by which they could be counted.
-    counts_none: bool,
+    counted: Counted,
+}
+
+/// How the disruption controller has got on with the budget's pods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Counted {
+    /// It has counted them, or has not been there yet.
+    Pods,
+    /// It has, and not one of them has a controller by whose scale it could.
+    None,
+    /// It can not.
+    Failed,
 }
 
 impl From<BudgetObject> for Budget {
@@ -78,11 +87,18 @@ impl From<BudgetObject> for Budget {
             let mut conditions = status.conditions.iter().flatten();
             conditions.any(|c| c.type_ == "DisruptionAllowed" && c.reason == reason)
         };
-        let (sync_failed, insufficient) = (says("SyncFailed"), says("InsufficientPods"));
         let observed = status.observed_generation == generation;
         // Only then the controller goes by the scale of the pods' controllers (getExpectedScale of disruption.go).
         let by_scale = spec.max_unavailable.is_some()
             || matches!(spec.min_available, Some(IntOrString::String(_)));
+        let nothing = (status.expected_pods, status.disruptions_allowed) == (0, 0);
+        let counted = if says("SyncFailed") {
+            Counted::Failed
+        } else if nothing && by_scale && observed && says("InsufficientPods") {
+            Counted::None
+        } else {
+            Counted::Pods
+        };
         Self {
             id,
             selector: spec.selector.and_then(|s| s.try_into().ok()),
@@ -93,12 +109,7 @@ impl From<BudgetObject> for Budget {
             desired: status.desired_healthy,
             expected: status.expected_pods,
             observed,
-            sync_failed,
-            counts_none: observed
-                && insufficient
-                && by_scale
-                && status.expected_pods == 0
-                && status.disruptions_allowed == 0,
+            counted,
         }
     }
 }
@@ -134,7 +145,7 @@ impl Budget {
             "{} healthy of {} wanted, {} pods, {} disruptions allowed",
             self.healthy, self.desired, self.expected, self.allowed
         );
-        if self.sync_failed || self.allowed < 0 {
+        if self.counted == Counted::Failed || self.allowed < 0 {
             (
                 BlockReason::BudgetSyncFailed,
                 format!("the disruption controller can not compute the budget ({counts})"),
@@ -144,7 +155,7 @@ impl Budget {
                 BlockReason::BudgetUnsatisfiable,
                 format!("the budget never allows a disruption as it stands ({counts})"),
             )
-        } else if self.counts_none {
+        } else if self.counted == Counted::None {
             (
                 BlockReason::BudgetUnsatisfiable,
                 format!(

@@ -1,9 +1,8 @@
 //! What is worth an Event: cordoned, blocked, done, failed.
 
 use super::foresee::WOULD_DRAIN;
-use super::say::{
-    CORDON_LIFTED, CORDONED, DRAINED, OUT_OF_SERVICE, REGISTERED_ANEW, UNDONE, waiting,
-};
+use super::gone::REGISTERED_ANEW;
+use super::say::{CORDON_LIFTED, CORDONED, DRAINED, OUT_OF_SERVICE, UNDONE, waiting};
 use super::{found, risk};
 use crate::api::condition::{self, FORBIDDEN, READY};
 use crate::api::termination::{NodeTermination, NodeTerminationStatus, Outcome, Phase, WaitReason};

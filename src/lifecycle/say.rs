@@ -6,7 +6,7 @@ use kube::ResourceExt;
 use super::effect::Outcome as Did;
 use super::hooks::Grid;
 use super::view::{HookTimeout, Machine, View};
-use super::{foresee, found, risk};
+use super::{foresee, found, gone, risk};
 use crate::api::condition::{self, FORBIDDEN, READY, RECONCILING, STALLED, Statement};
 use crate::api::termination::{
     LifecycleActionState, NodeTerminationStatus, Outcome, Phase, PodsStatus, SignalKind,
@@ -19,10 +19,6 @@ use crate::drain::cordon;
 pub(super) const CORDONED: &str = "Cordoned";
 /// The reason of [`CORDONED`] once it was taken back.
 pub(super) const UNDONE: &str = "Undone";
-/// The reason of [`CORDONED`] once there is no such Node any more.
-const NODE_GONE: &str = "NodeGone";
-/// The reason of [`CORDONED`] once the instance has another Node.
-pub(super) const REGISTERED_ANEW: &str = "RegisteredAnew";
 /// Every pod that was to leave has left.
 pub(super) const DRAINED: &str = "Drained";
 /// The node carries the out-of-service taint that we put on.
@@ -124,7 +120,7 @@ fn statements(view: &View<'_>, status: &NodeTerminationStatus) -> Vec<Statement>
     let mut say = Vec::new();
     let works = status.started_at.is_some();
     if works && matches!(view.machine, Machine::Gone | Machine::Replaced) {
-        say.extend(without_node(view, status));
+        say.extend(gone::statement(view, status));
     } else if works && !status.phase.is_some_and(Phase::is_finished) {
         let lifted = condition::holds(&status.conditions, CORDON_LIFTED);
         let closed = status.cordoned_at.is_some() && !lifted;
@@ -189,35 +185,6 @@ fn statements(view: &View<'_>, status: &NodeTerminationStatus) -> Vec<Statement>
     say
 }
 
-/// Tells that there is no such Node any more, and what becomes of its pods and its instance. An undo needs no word.
-fn without_node(view: &View<'_>, status: &NodeTerminationStatus) -> Option<Statement> {
-    let node = &view.object.spec.node_name;
-    let mut message = if view.machine == Machine::Replaced {
-        format!("another Node has the name {node} now")
-    } else {
-        format!("node {node} is gone")
-    };
-    if status.phase == Some(Phase::Draining) {
-        message += "; its pods are drained on";
-    }
-    let mut reason = NODE_GONE;
-    if let Some(anew) = view.anew {
-        reason = REGISTERED_ANEW;
-        let instance = view.object.instance_id().unwrap_or_default();
-        message += &format!(
-            "; instance {instance} has registered anew as {} (UID {})",
-            anew.name, anew.uid
-        );
-        if let Some(deadline) = status.deadline.as_ref().filter(|d| d.0 > view.now) {
-            message += &format!(" and is still to go, at {:.0}", deadline.0);
-        }
-        message += ": the next notice opens another incident";
-    }
-    let closed = status.cordoned_at.is_some();
-    let canceled = status.phase == Some(Phase::Canceled);
-    (!canceled).then(|| Statement::new(CORDONED, closed, reason, message))
-}
-
 /// Tells of an outage that the incident was open in. It could not be told while it lasted.
 fn outage(view: &View<'_>, status: &NodeTerminationStatus) -> Option<Statement> {
     let (since, until) = view.outage?;
@@ -246,8 +213,8 @@ fn cordon_message(view: &View<'_>, closed: bool) -> String {
 fn held(pods: &PodsStatus) -> String {
     let held = [(pods.blocked, "blocked"), (pods.stuck, "stuck")].into_iter();
     let held = held.filter(|(count, _)| *count > 0);
-    held.map(|(count, how)| format!(", {count} {how}"))
-        .collect()
+    let held = held.map(|(count, how)| format!(", {count} {how}"));
+    held.collect::<Vec<_>>().concat()
 }
 
 fn drained(status: &NodeTerminationStatus, pods: &PodsStatus, now: Timestamp) -> Statement {

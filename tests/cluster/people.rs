@@ -215,7 +215,11 @@ async fn a_node_that_somebody_writes_to_all_the_time_is_cordoned() {
     // The operator has looked at the node and its patch is under way when somebody else writes once more.
     let webhook = held_up(&corner, &node).await;
     corner.interrupt(&node);
-    within(async { anyhow::Ok(webhook.await_held().await) }).await;
+    within(async {
+        webhook.await_held().await;
+        anyhow::Ok(())
+    })
+    .await;
     let written = json!({"metadata": {"annotations": {"meanwhile": "yes"}}});
     patch::<Node>(&client, &name, written).await;
     webhook.release();
