@@ -14,6 +14,7 @@ pub mod down;
 pub mod effect;
 mod foresee;
 pub mod found;
+mod gone;
 pub mod hooks;
 pub mod key;
 pub mod limits;

@@ -1,19 +1,24 @@
 //! Kubernetes Events: few, and never in the way. They are published from a queue; a full queue drops them.
 
+mod series;
+
 use k8s_openapi::api::core::v1::ObjectReference;
-use kube::Client;
-use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use k8s_openapi::api::events::v1::Event;
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::{Api, Client};
+use serde_json::json;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{CALL_TIMEOUT, FIELD_MANAGER};
-use crate::api::bounded;
+use super::CALL_TIMEOUT;
+use crate::clock;
+use series::Series;
 
 /// How many wait at most: the events of a burst of 1,000 nodes.
 const QUEUE: usize = 2048;
 
-/// The longest note that the API server takes, in bytes (events.k8s.io validation).
-const NOTE_MAX: usize = 1024;
+/// Where Events about objects without a namespace are.
+const NAMESPACE: &str = "default";
 
 /// Something that happened, for `kubectl describe` and `kubectl get events`.
 #[derive(Clone, Debug)]
@@ -43,11 +48,7 @@ impl Events {
     #[must_use]
     pub fn start(client: Client, instance: String, stop: CancellationToken) -> Self {
         let (queue, happenings) = mpsc::channel(QUEUE);
-        let reporter = Reporter {
-            controller: FIELD_MANAGER.to_owned(),
-            instance: Some(instance),
-        };
-        tokio::spawn(publish(Recorder::new(client, reporter), happenings, stop));
+        tokio::spawn(publish(client, Series::new(instance), happenings, stop));
         Self { queue }
     }
 
@@ -60,27 +61,36 @@ impl Events {
 }
 
 async fn publish(
-    recorder: Recorder,
+    client: Client,
+    mut series: Series,
     mut happenings: mpsc::Receiver<Happening>,
     stop: CancellationToken,
 ) {
     while let Some(Some(happening)) = stop.run_until_cancelled(happenings.recv()).await {
-        let event = Event {
-            type_: if happening.warning {
-                EventType::Warning
-            } else {
-                EventType::Normal
-            },
-            reason: happening.reason.to_owned(),
-            note: Some(bounded(happening.note, NOTE_MAX)),
-            action: happening.action.to_owned(),
-            secondary: happening.related,
-        };
-        let published =
-            tokio::time::timeout(CALL_TIMEOUT, recorder.publish(&event, &happening.regarding))
-                .await;
-        if let Ok(Err(error)) = published {
-            tracing::debug!(%error, reason = event.reason, "an event could not be published");
+        let now = clock::now();
+        let event = series.event(&happening, now);
+        match tokio::time::timeout(CALL_TIMEOUT, write(&client, &event)).await {
+            Ok(Ok(())) => series.published(&happening, &event, now),
+            Ok(Err(error)) => {
+                // One that has expired can not be counted up: the next one is new.
+                series.forget(&happening);
+                tracing::debug!(%error, reason = happening.reason, "an event could not be published");
+            }
+            Err(_) => series.forget(&happening),
         }
     }
+}
+
+/// Makes the Event, or counts up the one that it belongs to.
+async fn write(client: &Client, event: &Event) -> kube::Result<()> {
+    let namespace = event.metadata.namespace.as_deref();
+    let api = Api::<Event>::namespaced(client.clone(), namespace.unwrap_or(NAMESPACE));
+    match (&event.series, &event.metadata.name) {
+        (Some(series), Some(name)) => {
+            let patch = Patch::Merge(json!({"series": series}));
+            api.patch(name, &PatchParams::default(), &patch).await
+        }
+        _ => api.create(&PostParams::default(), event).await,
+    }
+    .map(drop)
 }

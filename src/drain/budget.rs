@@ -4,6 +4,7 @@ use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::policy::v1::{PodDisruptionBudgetSpec, PodDisruptionBudgetStatus};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::core::{ObjectMeta, Selector, SelectorExt};
 use kube::{Resource, ResourceExt};
 use serde::Deserialize;
@@ -59,7 +60,18 @@ pub struct Budget {
     desired: i32,
     expected: i32,
     observed: bool,
-    sync_failed: bool,
+    counted: Counted,
+}
+
+/// How the disruption controller has got on with the budget's pods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Counted {
+    /// It has counted them, or has not been there yet.
+    Pods,
+    /// It has, and not one of them has a controller by whose scale it could.
+    None,
+    /// It can not.
+    Failed,
 }
 
 impl From<BudgetObject> for Budget {
@@ -71,8 +83,21 @@ impl From<BudgetObject> for Budget {
         };
         let spec = object.spec.unwrap_or_default();
         let status = object.status.unwrap_or_default();
-        let failed = |c: &k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition| {
-            c.type_ == "DisruptionAllowed" && c.reason == "SyncFailed"
+        let says = |reason: &str| {
+            let mut conditions = status.conditions.iter().flatten();
+            conditions.any(|c| c.type_ == "DisruptionAllowed" && c.reason == reason)
+        };
+        let observed = status.observed_generation == generation;
+        // Only then the controller goes by the scale of the pods' controllers (getExpectedScale of disruption.go).
+        let by_scale = spec.max_unavailable.is_some()
+            || matches!(spec.min_available, Some(IntOrString::String(_)));
+        let nothing = (status.expected_pods, status.disruptions_allowed) == (0, 0);
+        let counted = if says("SyncFailed") {
+            Counted::Failed
+        } else if nothing && by_scale && observed && says("InsufficientPods") {
+            Counted::None
+        } else {
+            Counted::Pods
         };
         Self {
             id,
@@ -83,8 +108,8 @@ impl From<BudgetObject> for Budget {
             healthy: status.current_healthy,
             desired: status.desired_healthy,
             expected: status.expected_pods,
-            observed: status.observed_generation == generation,
-            sync_failed: status.conditions.iter().flatten().any(failed),
+            observed,
+            counted,
         }
     }
 }
@@ -120,7 +145,7 @@ impl Budget {
             "{} healthy of {} wanted, {} pods, {} disruptions allowed",
             self.healthy, self.desired, self.expected, self.allowed
         );
-        if self.sync_failed || self.allowed < 0 {
+        if self.counted == Counted::Failed || self.allowed < 0 {
             (
                 BlockReason::BudgetSyncFailed,
                 format!("the disruption controller can not compute the budget ({counts})"),
@@ -129,6 +154,13 @@ impl Budget {
             (
                 BlockReason::BudgetUnsatisfiable,
                 format!("the budget never allows a disruption as it stands ({counts})"),
+            )
+        } else if self.counted == Counted::None {
+            (
+                BlockReason::BudgetUnsatisfiable,
+                format!(
+                    "the budget never allows a disruption as it stands: under maxUnavailable or a percentage only pods of a controller are counted, and it selects none ({counts})"
+                ),
             )
         } else if self.allowed > 0 {
             let message =

@@ -147,6 +147,8 @@ pub fn open(node: &Node, incident: &str, open: &[String]) -> Option<Value> {
         .incidents
         .retain(|i| i != incident && open.contains(i));
     if !record.incidents.is_empty() {
+        // Of a node that somebody has opened the next cordon may be theirs.
+        record.unschedulable &= node.unschedulable;
         return Some(patch(node, &Map::new(), Some(&record), &json!({})));
     }
     let mut spec = Map::new();
@@ -166,6 +168,14 @@ pub fn open(node: &Node, incident: &str, open: &[String]) -> Option<Value> {
         labels.insert(EXCLUDE_LABEL.to_owned(), Value::Null);
     }
     Some(patch(node, &labels, None, &Value::Object(spec)))
+}
+
+/// The patch after which the node's being unschedulable is not ours any more: somebody else has closed it.
+#[must_use]
+pub fn disown(node: &Node) -> Value {
+    let mut record = node.cordon.clone().unwrap_or_default();
+    record.unschedulable = false;
+    patch(node, &Map::new(), Some(&record), &json!({}))
 }
 
 fn patch(
@@ -297,6 +307,22 @@ pub(crate) mod tests {
         let undo = open(&node, "i-2", &[]).unwrap();
         apply(&mut node, &undo);
         assert_eq!(node, before);
+    }
+
+    #[test]
+    fn whoever_closes_a_node_that_one_of_two_incidents_left_open_finds_it_closed_after_both() {
+        let mut node = node();
+        for incident in ["i-1", "i-2"] {
+            let patch = close(&node, incident, &settings(), "Manual");
+            apply(&mut node, &patch);
+        }
+        node.unschedulable = false;
+        let left = open(&node, "i-1", &["i-2".to_owned()]).unwrap();
+        apply(&mut node, &left);
+        node.unschedulable = true;
+        let undo = open(&node, "i-2", &[]).unwrap();
+        apply(&mut node, &undo);
+        assert!(node.unschedulable && node.cordon.is_none());
     }
 
     #[test]

@@ -77,7 +77,7 @@ pub struct Stuck {
     pub since: Timestamp,
 }
 
-/// A pod that was told to end with less than its grace period, to end in time.
+/// A pod that was told to end with less than its grace period.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cut {
     /// The pod, as namespace/name.
@@ -86,6 +86,8 @@ pub struct Cut {
     pub own: SignedDuration,
     /// What it has.
     pub given: SignedDuration,
+    /// Its end is that of the window: it was cut to end in time.
+    pub to_window: bool,
 }
 
 /// What a node's pods are owed now.
@@ -101,7 +103,7 @@ pub struct Plan {
     pub skipped: u32,
     /// Pods that still run long after their grace period.
     pub stuck: Vec<Stuck>,
-    /// Terminating pods whose grace period was cut to the window.
+    /// Terminating pods that have less than their grace period.
     pub cut: Vec<Cut>,
     /// Pods that are left and not waited for, though they are no part of the node: the first ten.
     pub left: Vec<LeftPod>,
@@ -223,11 +225,12 @@ impl Plan {
         }
         let spare = SignedDuration::from_secs(1);
         let own = own_grace(pod, selection);
-        if deletion.grace < own && deletion.ends.duration_since(window.end()) >= -ROUNDED {
+        if deletion.grace < own {
             self.cut.push(Cut {
                 pod: pod.full_name(),
                 own,
                 given: deletion.grace,
+                to_window: deletion.ends.duration_since(window.end()) >= -ROUNDED,
             });
         }
         let too_slow = deletion.ends.duration_since(window.end()) > spare

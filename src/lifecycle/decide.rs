@@ -248,8 +248,14 @@ impl Pass<'_> {
             return true;
         };
         let name = self.view.object.name_any();
+        if self.is_taken_over(node, &name) {
+            let patch = cordon::disown(node);
+            self.decision.effects.insert(0, Effect::Cordon { patch });
+            return false;
+        }
         if cordon::is_closed(node, &name, &policy.cordon) {
             self.closed_again(policy);
+            risk::is_closed(self.view, self.status());
         } else {
             if self.respects_uncordon(node, policy) {
                 return false;

@@ -1,9 +1,10 @@
 //! What is worth an Event: cordoned, blocked, done, failed.
 
 use super::foresee::WOULD_DRAIN;
+use super::gone::REGISTERED_ANEW;
 use super::say::{CORDON_LIFTED, CORDONED, DRAINED, OUT_OF_SERVICE, UNDONE, waiting};
 use super::{found, risk};
-use crate::api::condition;
+use crate::api::condition::{self, FORBIDDEN, READY};
 use crate::api::termination::{NodeTermination, NodeTerminationStatus, Outcome, Phase, WaitReason};
 
 /// Something worth an Event on the object or its node.
@@ -71,6 +72,8 @@ pub fn happenings(
         });
     }
     news.extend(service(before, now));
+    news.extend(forbidden(before, now));
+    news.extend(anew(before, now));
     let works = now.started_at.is_some();
     if works && before.blocked.is_empty() && !now.blocked.is_empty() {
         let note = condition::find(&now.conditions, DRAINED)
@@ -169,6 +172,36 @@ fn nothing_brings_back(now: &NodeTerminationStatus) -> String {
     }
     let names = now.unmanaged.join(", ");
     format!("; these have no controller, and nothing brings them back: {names}")
+}
+
+/// The operator's roles do not let it do what the incident needs, or an admission policy does not.
+fn forbidden(before: &NodeTerminationStatus, now: &NodeTerminationStatus) -> Option<News> {
+    became(READY, FORBIDDEN, before, now)
+}
+
+/// The Node went, and its instance, which is still to go, has another.
+fn anew(before: &NodeTerminationStatus, now: &NodeTerminationStatus) -> Option<News> {
+    became(CORDONED, REGISTERED_ANEW, before, now)
+}
+
+/// A condition has come to this reason, which it had not before.
+fn became(
+    kind: &str,
+    reason: &'static str,
+    before: &NodeTerminationStatus,
+    now: &NodeTerminationStatus,
+) -> Option<News> {
+    let said = |s: &NodeTerminationStatus| {
+        let said = condition::find(&s.conditions, kind)?;
+        (said.reason == reason).then(|| said.message.clone())
+    };
+    let note = said(now).filter(|_| said(before).is_none())?;
+    let warning = true;
+    Some(News {
+        reason,
+        warning,
+        note,
+    })
 }
 
 /// The out-of-service taint was put on, or taken off.

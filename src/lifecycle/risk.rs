@@ -10,7 +10,7 @@ use super::view::{Pods, View};
 use crate::api::condition::{self, Statement};
 use crate::api::termination::{BlockReason, NodeTerminationStatus, Outcome};
 use crate::drain::Plan;
-use crate::drain::plan::Candidate;
+use crate::drain::plan::{Candidate, Cut};
 use crate::drain::queue::{Block, Work};
 use crate::drain::window::later;
 
@@ -18,6 +18,9 @@ use crate::drain::window::later;
 pub(super) const DEADLINE_AT_RISK: &str = "DeadlineAtRisk";
 /// Its reason once the time was over with pods left.
 const MISSED: &str = "Missed";
+
+/// Its reason while the node can not even be closed.
+const NOT_CORDONED: &str = "NotCordoned";
 
 /// How many pods the message names.
 const NAMED_MAX: usize = 3;
@@ -74,7 +77,13 @@ pub(super) fn tell(
     match threats.first() {
         None if !stated => {}
         None => {
-            let message = format!("every pod can go before {deadline:.0}");
+            let message = format!("the pods that are left can go before {deadline:.0}");
+            let shortened = listed(&shortened(plan));
+            let message = if shortened.is_empty() {
+                message
+            } else {
+                format!("{message}; {shortened}")
+            };
             state(
                 view,
                 status,
@@ -91,6 +100,34 @@ pub(super) fn tell(
         }
     }
     wake
+}
+
+/// The node can not be closed: before it is, no pod is told to end.
+pub(super) fn stays_open(view: &View<'_>, status: &mut NodeTerminationStatus, why: &str) {
+    if let Some(deadline) = status.deadline.as_ref().map(|d| d.0) {
+        let node = &view.object.spec.node_name;
+        let message = format!(
+            "deadline {deadline:.0}: node {node} can not be closed, and no pod is told to end before: {why}"
+        );
+        state(
+            view,
+            status,
+            Statement::new(DEADLINE_AT_RISK, true, NOT_CORDONED, message),
+        );
+    }
+}
+
+/// The node is closed.
+pub(super) fn is_closed(view: &View<'_>, status: &mut NodeTerminationStatus) {
+    let said = condition::find(&status.conditions, DEADLINE_AT_RISK);
+    if said.is_some_and(|c| c.reason == NOT_CORDONED) {
+        let message = "the node is closed now".to_owned();
+        state(
+            view,
+            status,
+            Statement::new(DEADLINE_AT_RISK, false, "Cordoned", message),
+        );
+    }
 }
 
 /// The drain is over: what was foreseen has come or has not.
@@ -155,18 +192,27 @@ fn threats(view: &View<'_>, plan: &Plan, pods: Pods<'_>) -> (Vec<Threat>, Option
             wake = Some(wake.map_or(late, |at| at.min(late)));
         }
     }
-    let cut = plan.cut.iter().filter(|c| c.own - c.given > SERVED_WITHIN);
-    threats.extend(cut.map(|cut| Threat {
-        reason: Reason::GraceCut,
-        pod: cut.pod.clone(),
-        what: has_of(cut.given, cut.own),
-    }));
+    let at_risk = |c: &&Cut| c.to_window && c.own - c.given > SERVED_WITHIN;
+    threats.extend(plan.cut.iter().filter(at_risk).map(cut_short));
     threats.extend(plan.stuck.iter().map(|stuck| Threat {
         reason: Reason::Stuck,
         pod: stuck.pod.full_name(),
         what: "still runs a minute after its grace period".to_owned(),
     }));
     (threats, wake)
+}
+
+/// Pods that have less than their grace period, though nothing is at risk.
+fn shortened(plan: &Plan) -> Vec<Threat> {
+    plan.cut.iter().map(cut_short).collect()
+}
+
+fn cut_short(cut: &Cut) -> Threat {
+    Threat {
+        reason: Reason::GraceCut,
+        pod: cut.pod.clone(),
+        what: has_of(cut.given, cut.own),
+    }
 }
 
 /// Why this pod, which is still to be told to end, will not have gone in time as it should.
@@ -179,10 +225,12 @@ fn threat(
     if let Some(block) = block.filter(|_| candidate.hesitation.is_none()) {
         let by = block.by.as_deref().unwrap_or(block.reason.as_str());
         if matches!(block.reason, BlockReason::Webhook | BlockReason::Forbidden) {
-            return Some((
-                Reason::Refused,
-                format!("is refused by {by}, which may refuse its deletion too"),
-            ));
+            let what = if block.reason == BlockReason::Forbidden && block.by.is_none() {
+                "can not leave: the operator may not evict it, nor perhaps delete it".to_owned()
+            } else {
+                format!("is refused by {by}, which may refuse its deletion too")
+            };
+            return Some((Reason::Refused, what));
         }
         let for_good = block.reason.is_of_budget() && block.reason != BlockReason::Budget;
         if candidate.force_at.is_none() && (for_good || late) {

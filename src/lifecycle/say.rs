@@ -5,11 +5,12 @@ use kube::ResourceExt;
 
 use super::effect::Outcome as Did;
 use super::hooks::Grid;
-use super::view::{HookTimeout, View};
-use super::{foresee, found};
-use crate::api::condition::{self, READY, RECONCILING, STALLED, Statement};
+use super::view::{HookTimeout, Machine, View};
+use super::{foresee, found, gone, risk};
+use crate::api::condition::{self, FORBIDDEN, READY, RECONCILING, STALLED, Statement};
 use crate::api::termination::{
-    LifecycleActionState, NodeTerminationStatus, Outcome, Phase, SignalKind, WaitReason, Waiting,
+    LifecycleActionState, NodeTerminationStatus, Outcome, Phase, PodsStatus, SignalKind,
+    WaitReason, Waiting,
 };
 use crate::api::{Time, bounded};
 use crate::drain::cordon;
@@ -61,6 +62,10 @@ pub fn admit(view: &View<'_>, status: &mut NodeTerminationStatus, reason: &str, 
             let holds = condition::holds(&status.conditions, kind);
             state(view, status, Statement::new(kind, holds, reason, message));
         }
+    }
+    let begun = status.started_at.is_some() && status.outcome.is_none();
+    if reason == FORBIDDEN && begun && status.cordoned_at.is_none() {
+        risk::stays_open(view, status, message);
     }
 }
 
@@ -117,7 +122,9 @@ fn take_down(view: &View<'_>, status: &mut NodeTerminationStatus, outcome: &Did)
 fn statements(view: &View<'_>, status: &NodeTerminationStatus) -> Vec<Statement> {
     let mut say = Vec::new();
     let works = status.started_at.is_some();
-    if works && !status.phase.is_some_and(Phase::is_finished) {
+    if works && matches!(view.machine, Machine::Gone | Machine::Replaced) {
+        say.extend(gone::statement(view, status));
+    } else if works && !status.phase.is_some_and(Phase::is_finished) {
         let lifted = condition::holds(&status.conditions, CORDON_LIFTED);
         let closed = status.cordoned_at.is_some() && !lifted;
         say.push(Statement::new(
@@ -139,12 +146,7 @@ fn statements(view: &View<'_>, status: &NodeTerminationStatus) -> Vec<Statement>
         ));
     }
     if let Some(pods) = status.pods.as_ref().filter(|_| works) {
-        say.push(drained(
-            status,
-            &pods.summary,
-            pods.blocked + pods.stuck,
-            view.now,
-        ));
+        say.push(drained(status, pods, view.now));
     }
     if status.pods.is_none() && status.outcome == Some(Outcome::DrainIncomplete) {
         let message = "no pod was asked to leave: the time was over before the node was closed and its pods were listed";
@@ -210,12 +212,16 @@ fn cordon_message(view: &View<'_>, closed: bool) -> String {
     }
 }
 
-fn drained(
-    status: &NodeTerminationStatus,
-    summary: &str,
-    blocked: u32,
-    now: Timestamp,
-) -> Statement {
+/// How many are blocked and how many are stuck, as far as there are any.
+fn held(pods: &PodsStatus) -> String {
+    let held = [(pods.blocked, "blocked"), (pods.stuck, "stuck")].into_iter();
+    let held = held.filter(|(count, _)| *count > 0);
+    let held = held.map(|(count, how)| format!(", {count} {how}"));
+    held.collect::<Vec<_>>().concat()
+}
+
+fn drained(status: &NodeTerminationStatus, pods: &PodsStatus, now: Timestamp) -> Statement {
+    let (summary, held) = (&pods.summary, held(pods));
     let deadline = status
         .deadline
         .as_ref()
@@ -231,13 +237,17 @@ fn drained(
             DRAINED,
             false,
             "NodeGone",
-            format!("the Node went when {summary} pods had gone"),
+            if pods.gone == pods.total {
+                format!("the Node is gone, and {summary} pods have gone")
+            } else {
+                format!("the Node went when {summary} pods had gone")
+            },
         ),
         Some(Outcome::DrainIncomplete) => Statement::new(
             DRAINED,
             false,
             "DrainIncomplete",
-            format!("at the deadline {summary} pods had gone, {blocked} were blocked"),
+            format!("at the deadline {summary} pods had gone{held}"),
         ),
         Some(Outcome::Canceled) => Statement::new(
             DRAINED,
@@ -264,7 +274,7 @@ fn drained(
                     Some(at) => format!("it is forced at {at:.0}"),
                 };
                 let message = format!(
-                    "{summary} pods have gone, {blocked} are blocked: {} is held{by} since {:.0} ({}: {}); {then}; deadline {deadline}",
+                    "{summary} pods have gone{held}: {} is held{by} since {:.0} ({}: {}); {then}; deadline {deadline}",
                     first.pod,
                     first.since.0,
                     first.reason.as_str(),

@@ -21,6 +21,8 @@ pub struct View<'a> {
     pub object: &'a NodeTermination,
     /// The node, if it still is the one that the incident is about.
     pub machine: Machine<'a>,
+    /// The Node that the incident's own instance is now, if that is another one.
+    pub anew: Option<&'a Node>,
     /// The policy that speaks for the node now. An incident that has started goes by its own copy.
     pub policy: Option<&'a EffectivePolicy>,
     /// What is known of the time-outs of the lifecycle hooks.

@@ -1,18 +1,22 @@
 //! People at work beside the operator: they edit, hold, cancel, delete and uncordon.
 
+use std::time::Duration;
+
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::Node;
-use kube::api::DeleteParams;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use node_termination_operator::api::policy::TerminationPolicy;
 use node_termination_operator::api::termination::{NodeTermination, Outcome, Phase};
 use serde_json::{Value, json};
 use testbed::cluster::{PodOptions, TestNode, await_object, delete_node};
+use testbed::{Webhook, operator};
 use tokio::task::JoinSet;
 
 use crate::budgets::{await_blocked, keep, keep_only};
 use crate::scene::{
-    Corner, is_cordoned, is_untouched, patch, something_else_is_drained, status, within,
+    Corner, TEAM, is_cordoned, is_untouched, patch, something_else_is_drained, status, within,
 };
 
 /// A corner whose node drains and can not go on: its two pods have a budget that never lets them go.
@@ -151,6 +155,47 @@ async fn a_node_that_somebody_uncordons_during_its_drain_is_cordoned_again() {
     corner.await_node(node, is_untouched).await;
 }
 
+/// A webhook that keeps every answer about the operator's writes to the node back.
+async fn held_up(corner: &Corner, node: &TestNode) -> Webhook {
+    let webhook = Webhook::start().unwrap();
+    webhook.deny(403, "not yet");
+    let asked = ("UPDATE", "nodes");
+    let mut object = webhook.configuration("busy.example.com", &corner.namespace, asked);
+    let only = json!({
+        "namespaceSelector": null,
+        "objectSelector": {"matchLabels": {TEAM: corner.name}},
+        "matchConditions": [{
+            "name": "operator",
+            "expression": format!("request.userInfo.username == '{}'", operator::USER),
+        }],
+        "timeoutSeconds": 10,
+    });
+    let mut entry = serde_json::to_value(&object.webhooks.unwrap()[0]).unwrap();
+    let only = only.as_object().unwrap().clone();
+    entry.as_object_mut().unwrap().extend(only);
+    object.webhooks = Some(vec![serde_json::from_value(entry).unwrap()]);
+    let api = Api::<ValidatingWebhookConfiguration>::all(corner.client.clone());
+    api.create(&PostParams::default(), &object).await.unwrap();
+    let control_plane = &corner.world.control_plane;
+    let client = control_plane.client_for(operator::USER).await.unwrap();
+    let nodes = Api::<Node>::all(client);
+    let (try_it, nothing) = (PatchParams::default().dry_run(), json!({"metadata": {}}));
+    let is_asked = async {
+        while nodes
+            .patch(&node.name, &try_it, &Patch::Merge(&nothing))
+            .await
+            .is_ok()
+        {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        anyhow::Ok(())
+    };
+    within(is_asked).await;
+    webhook.hold();
+    webhook.allow();
+    webhook
+}
+
 #[tokio::test]
 async fn a_node_that_somebody_writes_to_all_the_time_is_cordoned() {
     let corner = Corner::new("busy", 1, json!({})).await;
@@ -167,7 +212,17 @@ async fn a_node_that_somebody_writes_to_all_the_time_is_cordoned() {
             }
         });
     }
+    // The operator has looked at the node and its patch is under way when somebody else writes once more.
+    let webhook = held_up(&corner, &node).await;
     corner.interrupt(&node);
+    within(async {
+        webhook.await_held().await;
+        anyhow::Ok(())
+    })
+    .await;
+    let written = json!({"metadata": {"annotations": {"meanwhile": "yes"}}});
+    patch::<Node>(&client, &name, written).await;
+    webhook.release();
     corner.await_node(&node, is_cordoned).await;
     busy.abort_all();
     let incident = corner.await_phase(&node.instance_id, Phase::Released).await;
@@ -176,7 +231,8 @@ async fn a_node_that_somebody_writes_to_all_the_time_is_cordoned() {
     assert!(refused > 0, "nobody was in the way");
     let conditions = status(&incident).conditions;
     let cordoned = conditions.iter().find(|c| c.type_ == "Cordoned").unwrap();
-    let told = cordoned.message.contains(&refused.to_string());
+    let told = format!("; {refused} writes of others");
+    let told = cordoned.message.contains(&told);
     assert!(told, "{refused}: {}", cordoned.message);
 }
 

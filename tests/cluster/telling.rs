@@ -1,12 +1,15 @@
 //! What people and machines can read: columns, Events, endpoints, metrics.
 
-use k8s_openapi::api::core::v1::Event;
+use k8s_openapi::api::core::v1::{Event, ObjectReference};
 use kube::Api;
 use kube::runtime::watcher;
 use node_termination_operator::api::termination::Phase;
+use node_termination_operator::cluster::events::{Events, Happening};
 use serde_json::json;
 use testbed::cluster::{PodOptions, await_count};
+use tokio_util::sync::CancellationToken;
 
+use crate::bare::bare;
 use crate::budgets::{await_blocked, keep, keep_only};
 use crate::scene::{Corner, within};
 
@@ -59,6 +62,45 @@ async fn kubectl_tells_what_blocks_a_drain_and_what_has_happened() {
         let selector = watcher::Config::default().fields(&fields);
         within(await_count(events.clone(), selector, 1, |_| true)).await;
     }
+}
+
+#[tokio::test]
+async fn what_is_told_again_is_counted_up_and_other_words_are_another_event() {
+    let client = bare().await.client().await.unwrap();
+    let stop = CancellationToken::new();
+    let events = Events::start(client.clone(), "replica".to_owned(), stop.clone());
+    let says = |note: &str| Happening {
+        regarding: ObjectReference {
+            api_version: Some("nodetermination.dev/v1alpha1".to_owned()),
+            kind: Some("NodeTermination".to_owned()),
+            name: Some("i-0told".to_owned()),
+            uid: Some("6c0de5a4-0000-4000-8000-000000000001".to_owned()),
+            ..ObjectReference::default()
+        },
+        related: None,
+        warning: true,
+        reason: "DeadlineAtRisk",
+        action: "Terminate",
+        note: note.to_owned(),
+    };
+    for note in [
+        "web/long has 110 s",
+        "web/long still runs",
+        "web/long has 110 s",
+    ] {
+        events.emit(says(note));
+    }
+    let selector = watcher::Config::default().fields("involvedObject.name=i-0told");
+    let fits = |e: &Event| {
+        let count = e.series.as_ref().map(|s| s.count);
+        match e.message.as_deref() {
+            Some("web/long has 110 s") => count == Some(Some(2)),
+            Some("web/long still runs") => count.is_none(),
+            _ => false,
+        }
+    };
+    within(await_count(Api::<Event>::all(client), selector, 2, fits)).await;
+    stop.cancel();
 }
 
 #[tokio::test]

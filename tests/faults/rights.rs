@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::Event;
 use kube::Api;
+use kube::runtime::watcher;
 use node_termination_operator::api::condition;
 use node_termination_operator::api::policy::TerminationPolicy;
 use node_termination_operator::api::termination::{
     BlockReason, BlockedPod, NodeTermination, Phase,
 };
 use serde_json::json;
-use testbed::cluster::{PodOptions, await_object};
+use testbed::cluster::{PodOptions, await_count, await_object};
 use tokio::time::Instant;
 
 use crate::stage::{Stage, status};
@@ -43,6 +45,22 @@ async fn a_missing_right_is_told_on_the_incident_and_the_policy_and_asked_for_se
         .await;
     // Long enough for every incident to have come again several times.
     tokio::time::sleep(ASKS_AFTER * 2).await;
+    for node in &stage.nodes {
+        let at_risk = |i: &NodeTermination| {
+            let conditions = status(i).conditions;
+            let risk = condition::find(&conditions, "DeadlineAtRisk").cloned();
+            risk.is_some_and(|c| c.status == "True" && c.reason == "NotCordoned")
+        };
+        stage
+            .await_incident(node, "its deadline is at risk", at_risk)
+            .await;
+        let fields = format!("involvedObject.name={},reason=Forbidden", node.instance_id);
+        let selector = watcher::Config::default().fields(&fields);
+        let once = |e: &Event| e.series.is_none() && e.type_.as_deref() == Some("Warning");
+        let events = Api::<Event>::all(stage.client.clone());
+        let told = await_count(events, selector, 1, once);
+        stage.within("one Event warns", told).await;
+    }
     let refused = refused(&stage);
     let most = began.elapsed().as_secs() / ASKS_AFTER.as_secs() + 2;
     println!("{refused} refusals in {:.1?}", began.elapsed());

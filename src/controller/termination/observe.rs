@@ -13,6 +13,7 @@ use crate::api::policy::Action;
 use crate::api::termination::{
     EffectivePolicy, NodeIdentity, NodeTermination, NodeTerminationStatus, Phase, Signal,
 };
+use crate::cluster::nodes::Resolution;
 use crate::cluster::outage;
 use crate::cluster::views::Snapshot;
 use crate::drain::arrivals::Arrivals;
@@ -29,6 +30,7 @@ pub(super) struct Seen {
     /// The incident, with the record as this process last left it.
     pub object: NodeTermination,
     node: Option<Arc<Node>>,
+    anew: Option<Arc<Node>>,
     policy: Option<Arc<EffectivePolicy>>,
     hooks: BTreeMap<ActionKey, HookTimeout>,
     lookups: BTreeMap<String, Lookup>,
@@ -114,9 +116,11 @@ pub(super) fn observe(stored: &NodeTermination, context: &Context) -> Seen {
         .filter(|v| v.ended_at.is_none())
         .and_then(|_| context.attachments.of_node(&object.spec.node_name));
     let (work, forced) = context.evictor.work(uid);
+    let anew = anew(&object, node.as_deref(), context);
     Seen {
         object,
         node,
+        anew,
         policy,
         hooks,
         lookups,
@@ -133,6 +137,17 @@ pub(super) fn observe(stored: &NodeTermination, context: &Context) -> Seen {
         gone_before,
         neighbours,
         follows,
+    }
+}
+
+/// The Node that the instance is now, if the one that the incident is about has gone.
+fn anew(object: &NodeTermination, node: Option<&Node>, context: &Context) -> Option<Arc<Node>> {
+    if Machine::of(object, node).node().is_some() {
+        return None;
+    }
+    match context.nodes.resolve(object.instance_id()?) {
+        Resolution::Node(anew) if object.node_uid() != Some(&anew.uid) => Some(anew),
+        _ => None,
     }
 }
 
@@ -201,6 +216,7 @@ impl Seen {
             now,
             object: &self.object,
             machine: Machine::of(&self.object, self.node.as_deref()),
+            anew: self.anew.as_deref(),
             policy: self.policy.as_deref(),
             hooks: &self.hooks,
             lookups: &self.lookups,

@@ -30,6 +30,7 @@ impl Pass<'_> {
         }
         let window = self.window(policy);
         if self.view.machine.node().is_none() && !self.pods_run_on(policy, window) {
+            self.count_the_last(policy, window);
             return self.end_drain(Outcome::NodeGone);
         }
         self.status().phase = Some(Phase::Draining);
@@ -53,6 +54,18 @@ impl Pass<'_> {
     fn pods_run_on(&self, policy: &EffectivePolicy, window: Window) -> bool {
         let left = |pods| !self.plan(policy, window, pods).is_empty();
         self.view.machine == Machine::Gone && self.view.pods.is_some_and(left)
+    }
+
+    /// The Node went before its pods: those that went after it count too.
+    fn count_the_last(&mut self, policy: &EffectivePolicy, window: Window) {
+        let pods = self
+            .view
+            .pods
+            .filter(|_| self.view.machine == Machine::Gone);
+        if let (Some(pods), true) = (pods, self.status().pods.is_some()) {
+            let plan = self.plan(policy, window, pods);
+            self.status().pods = Some(pods::count(self.view, pods, &plan));
+        }
     }
 
     /// What the node's pods are owed now.

@@ -196,6 +196,16 @@ impl Pass<'_> {
         true
     }
 
+    /// A node that was left open was closed by somebody else before we had taken our mark off: that cordon is theirs.
+    pub(super) fn is_taken_over(&self, node: &Node, incident: &str) -> bool {
+        let claimed = node.cordon.as_ref().is_some_and(|r| r.unschedulable);
+        self.lifted() == Some(RESPECTED)
+            && node.unschedulable
+            && claimed
+            && cordon::is_marked(node, incident)
+            && self.view.neighbours.is_empty()
+    }
+
     /// The time of a drain that nobody has set an end to does not run while it stands still.
     fn starts_anew(&mut self, policy: &EffectivePolicy) {
         if self.presses_at(policy) == Some(Timestamp::MAX) && self.status().started_at.is_some() {

@@ -2,10 +2,11 @@
 
 use jiff::SignedDuration;
 
-use super::world::{NOTICE, World, hook, spot};
+use super::world::{NOTICE, World, at, hook, spot};
 use crate::api::condition;
 use crate::api::policy::{DisruptionBudgets, Drain};
 use crate::api::termination::{EffectivePolicy, NodeTerminationStatus, Outcome, Phase, SignalKind};
+use crate::drain::pod::Deletion;
 use crate::lifecycle::happenings;
 
 fn policy(disruption_budgets: DisruptionBudgets) -> EffectivePolicy {
@@ -154,6 +155,107 @@ fn a_pod_that_is_forced_at_its_last_moment_is_at_no_risk_for_the_second_that_was
         assert_eq!(said(&world.status()), None, "{grace} s");
         assert_eq!(world.end(), Some(Outcome::Drained));
     }
+}
+
+#[test]
+fn what_fits_while_a_pod_has_less_than_its_grace_period_says_so() {
+    let mut world = World::new(
+        vec![spot()],
+        policy(DisruptionBudgets::RespectUntilDeadline),
+    );
+    world.add_pods(2, 0);
+    world.pods[0].grace = SignedDuration::from_secs(600);
+    world.run_for(1);
+    assert_eq!(state(&world).as_deref(), Some("True GraceCut"));
+    // Somebody else has cut it further: it ends long before the deadline.
+    let ends = at(NOTICE + 60);
+    let grace = SignedDuration::from_secs(58);
+    world.pods[0].deletion = Some(Deletion { ends, grace });
+    world.dirty = true;
+    world.run_for(1);
+    let (state, message) = said(&world.status()).unwrap();
+    assert_eq!(state, "False Fits");
+    let has = "web/web-0 has 58 s of its grace period of 600 s";
+    assert!(message.contains("that are left can go"), "{message}");
+    assert!(message.contains(has), "{message}");
+}
+
+#[test]
+fn a_right_that_is_missing_is_the_operators_and_a_webhook_is_named() {
+    for (webhook, said_of_it) in [
+        (false, "the operator may not evict it"),
+        (true, "is refused by deny.example.com"),
+    ] {
+        let mut world = World::new(
+            vec![spot()],
+            policy(DisruptionBudgets::RespectUntilDeadline),
+        );
+        (world.webhook, world.forbidden) = (webhook, !webhook);
+        world.add_pods(1, 0);
+        world.run_for(2);
+        let (state, message) = said(&world.status()).unwrap();
+        assert_eq!(state, "True Refused");
+        assert!(message.contains(said_of_it), "{message}");
+        assert!(!message.contains("by Forbidden"), "{message}");
+    }
+}
+
+#[test]
+fn a_node_that_may_not_be_closed_is_one_event_and_puts_its_deadline_at_risk_until_it_is() {
+    let mut world = World::new(
+        vec![spot()],
+        policy(DisruptionBudgets::RespectUntilDeadline),
+    );
+    world.add_pods(1, 0);
+    world.refused = Some("the operator's roles do not let it patch nodes".to_owned());
+    let before = world.status();
+    world.run_for(2);
+    let refused = world.status();
+    let (state, message) = said(&refused).unwrap();
+    assert_eq!(state, "True NotCordoned");
+    assert!(message.contains("patch nodes"), "{message}");
+    let news = |before: &NodeTerminationStatus, now: &NodeTerminationStatus| {
+        let news = happenings(&world.object, before, now).into_iter();
+        news.filter(|n| n.reason == "Forbidden").collect::<Vec<_>>()
+    };
+    let first = news(&before, &refused);
+    assert!(first.len() == 1 && first[0].warning, "{first:?}");
+    assert!(first[0].note.contains("patch nodes"), "{first:?}");
+    assert!(!first[0].is_about_the_node(), "it is the incident's");
+    assert!(news(&refused, &refused).is_empty(), "one Event");
+    world.refused = None;
+    world.dirty = true;
+    world.run_for(2);
+    assert_eq!(said(&world.status()).unwrap().0, "False Fits");
+    assert_eq!(world.told.len(), 1);
+}
+
+#[test]
+fn pods_that_are_left_are_told_apart_those_that_are_stuck_and_those_that_are_blocked() {
+    let mut world = World::new(vec![hook(1)], policy(DisruptionBudgets::Respect));
+    world.allowed = 0;
+    world.add_pods(2, 1);
+    world.crash();
+    world.stuck = true;
+    let drained = |w: &World| {
+        let conditions = w.status().conditions;
+        condition::find(&conditions, "Drained")
+            .unwrap()
+            .message
+            .clone()
+    };
+    world.run_for(100);
+    let said = drained(&world);
+    assert!(
+        said.contains("pods have gone, 1 blocked, 2 stuck: "),
+        "{said}"
+    );
+    assert!(world.run(400, |w| w.end().is_some()));
+    assert_eq!(world.end(), Some(Outcome::DrainIncomplete));
+    assert_eq!(
+        drained(&world),
+        "at the deadline 0/3 pods had gone, 1 blocked, 2 stuck"
+    );
 }
 
 #[test]

@@ -473,6 +473,31 @@ fn a_node_that_somebody_opens_is_closed_again_once_and_then_left_to_them_if_noth
 }
 
 #[test]
+fn a_cordon_of_somebody_else_on_a_node_that_was_left_open_outlives_the_incident() {
+    for taken_off in [true, false] {
+        let mut world = stalled(vec![rebalance()]);
+        uncordon(&mut world);
+        let marked = world.node.as_ref().unwrap().cordon.clone();
+        uncordon(&mut world);
+        let node = world.node.as_mut().unwrap();
+        node.unschedulable = true;
+        if !taken_off {
+            // They were faster than our patch.
+            node.cordon = marked;
+        }
+        world.dirty = true;
+        reach(&mut world, Phase::Draining, 5);
+        let record = world.node.as_ref().unwrap().cordon.clone();
+        assert!(record.is_some_and(|r| !r.unschedulable), "it is theirs");
+        world.object.spec.cancel = true;
+        world.change();
+        reach(&mut world, Phase::Canceled, 5);
+        let node = world.node.as_ref().unwrap();
+        assert!(node.unschedulable && node.cordon.is_none() && node.taints.is_empty());
+    }
+}
+
+#[test]
 fn of_two_incidents_of_a_node_one_hands_its_pods_to_the_queue() {
     let mut world = world_of(vec![spot()], EffectivePolicy::default());
     world.follows = true;

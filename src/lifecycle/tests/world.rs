@@ -25,7 +25,8 @@ use crate::drain::{Attachment, Node, Pod, Queue};
 use crate::lifecycle::effect::LifecycleResult;
 use crate::lifecycle::view::Pods;
 use crate::lifecycle::{
-    ActionKey, Decision, Effect, HookTimeout, Lookup, Machine, Outcome, Told, View, decide, settle,
+    ActionKey, Decision, Effect, HookTimeout, Lookup, Machine, Outcome, Told, View, admit, decide,
+    settle,
 };
 
 /// When the notice comes.
@@ -125,6 +126,10 @@ pub(super) struct World {
     pub expected: i32,
     /// A webhook denies whatever is asked about pods.
     pub webhook: bool,
+    /// The operator may not evict.
+    pub forbidden: bool,
+    /// The node may not be patched: what is said.
+    pub refused: Option<String>,
     /// Terminating pods do not go.
     pub stuck: bool,
     pub arrived: i64,
@@ -189,6 +194,8 @@ impl World {
             allowed: 1,
             expected: 4,
             webhook: false,
+            forbidden: false,
+            refused: None,
             stuck: false,
             arrived: 0,
             attached: Vec::new(),
@@ -410,6 +417,10 @@ impl World {
                 self.crash();
                 return decision;
             }
+            let patches = matches!(effect, Effect::Cordon { .. } | Effect::Open { .. });
+            if patches && self.refused.is_some() {
+                continue;
+            }
             outcomes.extend(self.carry_out(effect));
             self.effects.push(effect.clone());
         }
@@ -419,6 +430,9 @@ impl World {
         }
         let mut status = decision.status.clone();
         self.look(|view| settle(view, &mut status, &outcomes));
+        if let Some(said) = self.refused.clone() {
+            self.look(|view| admit(view, &mut status, "Forbidden", &said));
+        }
         if outcomes.iter().any(Outcome::leads_on) {
             self.memory.status = Some(status);
             self.dirty = true;
@@ -472,6 +486,10 @@ impl World {
             now: at(self.now),
             object: &object,
             machine: Machine::of(&object, self.node.as_ref()),
+            anew: self
+                .node
+                .as_ref()
+                .filter(|n| n.uid != uid && n.instance_id.as_deref() == object.instance_id()),
             policy: self.policy.as_ref(),
             hooks: &self.known_hooks,
             lookups: &self.known_lookups,

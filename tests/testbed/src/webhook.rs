@@ -15,6 +15,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::api::ObjectMeta;
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
@@ -38,6 +39,8 @@ struct World {
     address: SocketAddr,
     certificate: String,
     denial: Mutex<Option<(u16, String)>>,
+    held: watch::Sender<bool>,
+    asked: watch::Sender<u64>,
 }
 
 impl Webhook {
@@ -58,6 +61,23 @@ impl Webhook {
     /// Allows everything from now on.
     pub fn allow(&self) {
         *self.denial() = None;
+    }
+
+    /// Keeps every answer back from now on. Whoever is asked about something waits for as long as the API server lets it.
+    pub fn hold(&self) {
+        self.world.asked.send_replace(0);
+        self.world.held.send_replace(true);
+    }
+
+    /// Waits until an answer is kept back.
+    pub async fn await_held(&self) {
+        // The sender lives as long as the webhook: this can not fail.
+        let _ = self.world.asked.subscribe().wait_for(|n| *n > 0).await;
+    }
+
+    /// Gives the answers that were kept back, and none is from now on.
+    pub fn release(&self) {
+        self.world.held.send_replace(false);
     }
 
     fn denial(&self) -> std::sync::MutexGuard<'_, Option<(u16, String)>> {
@@ -142,6 +162,8 @@ async fn serve(started: mpsc::Sender<Arc<World>>) -> anyhow::Result<()> {
         address: tcp.local_addr()?,
         certificate: made.cert.pem(),
         denial: Mutex::default(),
+        held: watch::Sender::new(false),
+        asked: watch::Sender::new(0),
     });
     started.send(world.clone())?;
     let listener = Tls {
@@ -153,6 +175,8 @@ async fn serve(started: mpsc::Sender<Arc<World>>) -> anyhow::Result<()> {
 }
 
 async fn review(State(world): State<Arc<World>>, body: String) -> String {
+    world.asked.send_modify(|n| *n += 1);
+    let _ = world.held.subscribe().wait_for(|held| !held).await;
     let asked: Value = serde_json::from_str(&body).unwrap_or_default();
     let denial = world.denial.lock().unwrap_or_else(PoisonError::into_inner);
     let mut response = json!({"uid": asked["request"]["uid"], "allowed": denial.is_none()});

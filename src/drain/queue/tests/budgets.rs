@@ -45,6 +45,66 @@ fn a_budget_that_can_never_have_room_is_not_even_probed() {
     }
 }
 
+/// A budget of pods without a controller, as the disruption controller leaves it.
+fn uncounted(spec: &serde_json::Value, reason: &str, observed: i64) -> Budget {
+    let mut spec = spec.clone();
+    spec["selector"] = json!({"matchLabels": {"app": "web"}});
+    let object: crate::drain::budget::BudgetObject = serde_json::from_value(json!({
+        "metadata": {"name": "web", "namespace": "web", "generation": 1},
+        "spec": spec,
+        "status": {
+            "disruptionsAllowed": 0, "currentHealthy": 2, "desiredHealthy": 0, "expectedPods": 0,
+            "observedGeneration": observed,
+            "conditions": [{"type": "DisruptionAllowed", "status": "False", "reason": reason, "message": "",
+                "lastTransitionTime": "2026-01-01T00:00:00Z"}],
+        },
+    }))
+    .unwrap();
+    object.into()
+}
+
+#[test]
+fn a_budget_that_counts_none_of_its_pods_is_told_at_once_and_one_that_was_not_computed_yet_is_not()
+{
+    let unsatisfiable = BlockReason::BudgetUnsatisfiable;
+    for (spec, reason_said, observed, expected) in [
+        (
+            json!({"maxUnavailable": 1}),
+            "InsufficientPods",
+            1,
+            unsatisfiable,
+        ),
+        (
+            json!({"minAvailable": "50%"}),
+            "InsufficientPods",
+            1,
+            unsatisfiable,
+        ),
+        (
+            json!({"maxUnavailable": 1}),
+            "InsufficientPods",
+            0,
+            BlockReason::Budget,
+        ),
+        (json!({"maxUnavailable": 1}), "", 1, BlockReason::Budget),
+        (
+            json!({"minAvailable": 1}),
+            "InsufficientPods",
+            1,
+            BlockReason::Budget,
+        ),
+    ] {
+        let mut queue = Queue::default();
+        queue.budget_changed(uncounted(&spec, reason_said, observed), at(0));
+        queue.offer("n1", vec![respectful("p", FAR)], at(0));
+        let what = format!("{spec} {reason_said} {observed}");
+        assert_eq!(reason(&queue, "n1"), Some(expected), "{what}");
+        let message = queue.work("n1")[0].block.clone().unwrap().message;
+        let why = message.contains("only pods of a controller are counted");
+        assert_eq!(why, expected == unsatisfiable, "{message}");
+    }
+}
+
 #[test]
 fn an_event_with_permits_releases_as_many_at_most_four_by_deadline_across_nodes() {
     for (allowed, released) in [

@@ -156,10 +156,14 @@ impl World {
         let Some(pod) = self.pods.iter_mut().find(|p| p.uid == order.pod.uid) else {
             panic!("{} has gone", order.pod.name)
         };
-        if self.webhook {
+        if self.webhook || self.forbidden {
             return Answer::Denied {
-                reason: BlockReason::Webhook,
-                by: Some("deny.example.com".to_owned()),
+                reason: if self.webhook {
+                    BlockReason::Webhook
+                } else {
+                    BlockReason::Forbidden
+                },
+                by: self.webhook.then(|| "deny.example.com".to_owned()),
                 message: "no".to_owned(),
             };
         }
