@@ -200,7 +200,14 @@ async fn a_pod_that_is_bound_to_the_node_after_the_cordon_is_evicted_too() {
     let said = status(&incident);
     assert_eq!(said.outcome, Some(Outcome::Drained));
     assert_eq!(said.pods.unwrap().summary, "3/3");
-    assert_eq!(corner.evictions().len(), 3);
+    // One that has just become Ready may be refused for its version: it was pinned while the pod was Pending.
+    let evictions = corner.evictions();
+    let accepted = evictions.iter().filter(|e| e.status_code == 201);
+    assert_eq!(accepted.count(), 3, "{evictions:?}");
+    assert!(
+        evictions.iter().all(|e| matches!(e.status_code, 201 | 409)),
+        "{evictions:?}"
+    );
 }
 
 #[tokio::test]
