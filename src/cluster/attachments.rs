@@ -177,7 +177,10 @@ impl State {
                 self.listing.get_or_insert_default().push(object.into());
                 Vec::new()
             }
-            Event::InitDone => self.replace(),
+            Event::InitDone => {
+                self.replace();
+                Vec::new()
+            }
             Event::Apply(object) => {
                 let attachment = Attachment::from(object);
                 let of_node = self.by_node.entry(attachment.node.clone()).or_default();
@@ -201,14 +204,13 @@ impl State {
     }
 
     /// Takes the whole list. Who waits is told by the caller.
-    fn replace(&mut self) -> Vec<Box<str>> {
+    fn replace(&mut self) {
         self.by_node.clear();
         for attachment in self.listing.take().unwrap_or_default() {
             let of_node = self.by_node.entry(attachment.node.clone());
             of_node.or_default().push(attachment);
         }
         self.listed = true;
-        Vec::new()
     }
 }
 

@@ -1,9 +1,8 @@
 //! An agent can do nothing but record what metadata says about its own node, whatever roles its account is given.
 
 use jiff::Timestamp;
+use kube::Client;
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config};
 use node_termination_operator::api::termination::NodeTermination;
 use node_termination_operator::event::identity::{object_name, object_names, own_object_name};
 use serde_json::{Value, json};
@@ -46,13 +45,8 @@ async fn client_with(corner: &Corner<'_>, name: &str, token: &str) -> Client {
         .control_plane
         .kubeconfig_with_token(name, token)
         .unwrap();
-    let file = Kubeconfig::read_from(file).unwrap();
-    let options = KubeConfigOptions::default();
-    let mut config = Config::from_custom_kubeconfig(file, &options)
-        .await
-        .unwrap();
-    config.default_retry = false;
-    Client::try_from(config).unwrap()
+    let client = corner.control_plane.client_without_retries(&file);
+    client.await.unwrap()
 }
 
 fn signal(kind: &str, number: u8) -> Value {

@@ -1,6 +1,5 @@
 //! What the API server answers when a pod is told to end, and that each answer is taken for what it is.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,8 +8,7 @@ use k8s_openapi::api::admissionregistration::v1::{
 };
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Api, Client, Config, Resource, ResourceExt};
+use kube::{Api, Client, Resource, ResourceExt};
 use node_termination_operator::api::termination::BlockReason;
 use node_termination_operator::cluster::pods::send;
 use node_termination_operator::drain::pod::PodObject;
@@ -32,19 +30,8 @@ async fn corner(name: &str) -> (Corner, Client) {
     let corner = Corner::without_policy(name, 1).await;
     let control_plane = &corner.world.control_plane;
     let file = control_plane.kubeconfig_for(operator::USER).unwrap();
-    let client = without_retries(&file).await;
+    let client = control_plane.client_without_retries(&file).await.unwrap();
     (corner, client)
-}
-
-/// A client that asks once, as the operator's do.
-async fn without_retries(kubeconfig: &Path) -> Client {
-    let file = Kubeconfig::read_from(kubeconfig).unwrap();
-    let options = KubeConfigOptions::default();
-    let mut config = Config::from_custom_kubeconfig(file, &options)
-        .await
-        .unwrap();
-    config.default_retry = false;
-    Client::try_from(config).unwrap()
 }
 
 /// The order to evict the pod of that name as it is now.

@@ -46,7 +46,7 @@ async fn a_new_machine_under_the_old_name_is_not_touched_and_the_old_incident_en
 }
 
 /// A DaemonSet for the corner's nodes, whose own controller makes its pods.
-async fn make_daemon_set(corner: &Corner) {
+pub async fn make_daemon_set(corner: &Corner) {
     let object = json!({
         "metadata": {"name": "daemon"},
         "spec": {

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
-use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Pod, Toleration};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -22,6 +21,7 @@ use testbed::cluster::{
 };
 
 use crate::budgets::{await_blocked, keep, web};
+use crate::nodes::make_daemon_set;
 use crate::scene::{Corner, TEAM, is_cordoned, says, something_else_is_drained, status, within};
 
 fn api(corner: &Corner) -> Api<Pod> {
@@ -215,27 +215,7 @@ async fn daemon_pods_that_are_to_leave_go_last_and_do_not_come_back_under_our_ta
     let drain = json!({"daemonSetPods": "EvictLast"});
     let corner = Corner::new("evictlast", 1, json!({"drain": drain})).await;
     let node = &corner.nodes[0];
-    let set: DaemonSet = serde_json::from_value(json!({
-        "metadata": {"name": "daemon"},
-        "spec": {
-            "selector": {"matchLabels": {"app": "daemon"}},
-            "template": {
-                "metadata": {"labels": {"app": "daemon"}},
-                "spec": {
-                    "nodeSelector": {TEAM: corner.name},
-                    "containers": [{"name": "main", "image": "example.invalid/none"}],
-                },
-            },
-        },
-    }))
-    .unwrap();
-    let sets = Api::<DaemonSet>::namespaced(corner.client.clone(), &corner.namespace);
-    sets.create(&PostParams::default(), &set).await.unwrap();
-    let ready = |d: Option<&DaemonSet>| {
-        let status = d.and_then(|d| d.status.as_ref());
-        status.is_some_and(|s| s.number_ready == 1)
-    };
-    within(await_object(sets, "daemon", ready)).await;
+    make_daemon_set(&corner).await;
     let slow = PodOptions::default().gone_after(Duration::from_secs(3));
     let pods = corner.make_pods(node, 1, slow).await;
     corner.interrupt(node);

@@ -53,7 +53,7 @@ pub(super) struct Seen {
 pub(super) fn observe(stored: &NodeTermination, context: &Context) -> Seen {
     let mut object = stored.clone();
     let node = context.nodes.get(&object.spec.node_name);
-    let (leaving, came, gone_before, hooks, lookups, recorded, told) =
+    let (leaving, came, gone_before, hooks, lookups, recorded, conflicts, told) =
         context.memories.with(stored, |memory| {
             memory.since.get_or_insert_with(Instant::now);
             memory
@@ -85,6 +85,7 @@ pub(super) fn observe(stored: &NodeTermination, context: &Context) -> Seen {
                 hooks,
                 lookups.collect(),
                 written.map(ActionKey::from).collect(),
+                memory.conflicts,
                 memory.told().cloned(),
             )
         });
@@ -126,7 +127,7 @@ pub(super) fn observe(stored: &NodeTermination, context: &Context) -> Seen {
         lookups,
         recorded,
         outage: outage::last(),
-        conflicts: context.memories.with(stored, |m| m.conflicts),
+        conflicts,
         pods,
         attachments,
         told,

@@ -31,6 +31,19 @@ fn state(world: &World) -> Option<String> {
     said(&world.status()).map(|(state, _)| state)
 }
 
+/// A spot notice for a node with one pod, of that grace period in seconds, whose budget has no room.
+fn held_until_its_last_moment(grace: i64) -> World {
+    let mut world = World::new(
+        vec![spot()],
+        policy(DisruptionBudgets::RespectUntilDeadline),
+    );
+    world.allowed = 0;
+    world.add_pods(0, 1);
+    world.pods[0].grace = SignedDuration::from_secs(grace);
+    world.crash();
+    world
+}
+
 #[test]
 fn a_drain_that_fits_says_nothing() {
     let mut world = World::new(
@@ -120,14 +133,7 @@ fn a_grace_period_that_the_window_cuts_is_told_with_how_much_is_left_of_it() {
 fn a_forced_pod_that_gets_its_whole_grace_period_puts_nothing_at_risk_and_one_that_does_not_is_told_before()
  {
     for (grace, risk) in [(30, None), (100, Some("True GraceCut"))] {
-        let mut world = World::new(
-            vec![spot()],
-            policy(DisruptionBudgets::RespectUntilDeadline),
-        );
-        world.allowed = 0;
-        world.add_pods(0, 1);
-        world.pods[0].grace = SignedDuration::from_secs(grace);
-        world.crash();
+        let mut world = held_until_its_last_moment(grace);
         world.run_for(5);
         assert_eq!(state(&world).as_deref(), risk, "{grace} s");
     }
@@ -136,14 +142,7 @@ fn a_forced_pod_that_gets_its_whole_grace_period_puts_nothing_at_risk_and_one_th
 #[test]
 fn a_pod_that_is_forced_at_its_last_moment_is_at_no_risk_for_the_second_that_was_rounded_off() {
     for grace in [30, 1] {
-        let mut world = World::new(
-            vec![spot()],
-            policy(DisruptionBudgets::RespectUntilDeadline),
-        );
-        world.allowed = 0;
-        world.add_pods(0, 1);
-        world.pods[0].grace = SignedDuration::from_secs(grace);
-        world.crash();
+        let mut world = held_until_its_last_moment(grace);
         // Its last moment, and a pass one second later, as after a timer.
         let last_moment = NOTICE + 112 - grace;
         world.run_for(last_moment - 1 - world.now);

@@ -153,6 +153,13 @@ impl ControlPlane {
         )?)
     }
 
+    /// A new client that asks once, as the operator's do: kube's own retries would hide a refusal.
+    pub async fn client_without_retries(&self, kubeconfig: &Path) -> anyhow::Result<Client> {
+        let mut config = config(kubeconfig).await?;
+        config.default_retry = false;
+        Ok(Client::try_from(config)?)
+    }
+
     /// Runs kubectl with all permissions and returns its stdout; its stderr is in the error.
     pub async fn kubectl(&self, arguments: &[&str]) -> anyhow::Result<String> {
         let mut kubectl = tokio::process::Command::new(&self.kubectl);
