@@ -1,5 +1,6 @@
 //! A library that, preloaded into a program, sets its wall clock wrong by `SKEW_SECONDS`: a number, or the path of a file
-//! that holds one and may be replaced by another. Clocks that only tell how much time passes go right. It is compiled when a test asks for it (`src/skew.rs`), and is no part of any crate.
+//! that holds one and may be replaced by another. Clocks that only tell how much time passes go right. It is compiled when
+//! a test asks for it (`src/skew.rs`), and is no part of any crate.
 #![crate_type = "cdylib"]
 #![allow(clippy::missing_safety_doc)]
 

@@ -98,6 +98,9 @@ fn library() -> anyhow::Result<PathBuf> {
         write!(name, "{byte:02x}")?;
     }
     let library = folder.join(format!("{name}.so"));
+    // Tests of one process ask at the same time, and its number is in the unfinished one's name.
+    static COMPILING: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    let _alone = COMPILING.lock();
     if !library.is_file() {
         fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
         let unfinished = folder.join(format!(".{name}-{}", std::process::id()));
