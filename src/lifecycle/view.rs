@@ -126,6 +126,9 @@ pub enum HookTimeout {
 }
 
 impl HookTimeout {
+    /// One that could not be read is believed for so long; then it is asked for again.
+    pub const UNKNOWN_FOR: SignedDuration = SignedDuration::from_secs(10);
+
     /// Without a heartbeat the action ends after this, if that is known.
     #[must_use]
     pub fn heartbeat(&self) -> Option<SignedDuration> {

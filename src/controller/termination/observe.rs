@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
@@ -21,9 +20,6 @@ use crate::drain::queue::Work;
 use crate::drain::{Attachment, Node};
 use crate::lifecycle::view::Pods;
 use crate::lifecycle::{ActionKey, HookTimeout, Lookup, Machine, Told, View, action};
-
-/// A hook's time-out that could not be read is asked for again after this.
-const ASK_AGAIN: Duration = Duration::from_secs(10);
 
 /// What a pass has seen.
 pub(super) struct Seen {
@@ -68,7 +64,8 @@ pub(super) fn observe(stored: &NodeTermination, context: &Context) -> Seen {
                 .and_then(|s| s.pods.as_ref())
                 .map_or(0, |p| p.gone);
             memory.hooks.retain(|_, (asked, timeout)| {
-                matches!(timeout, HookTimeout::Known { .. }) || asked.elapsed() < ASK_AGAIN
+                matches!(timeout, HookTimeout::Known { .. })
+                    || asked.elapsed() < HookTimeout::UNKNOWN_FOR.unsigned_abs()
             });
             let hooks = memory
                 .hooks

@@ -83,7 +83,8 @@ struct Memory {
     seen: BTreeSet<String>,
     gone_before: Option<u32>,
     came: Arrivals,
-    hooks: BTreeMap<ActionKey, HookTimeout>,
+    /// Hooks' time-outs, and when they were asked for.
+    hooks: BTreeMap<ActionKey, (i64, HookTimeout)>,
     lookups: BTreeMap<String, Lookup>,
     queue: Queue,
     /// Since when the node's pods are watched.
@@ -402,7 +403,12 @@ impl World {
         self.passes += 1;
         let dies_after = self.crashes.remove(&self.passes);
         self.memory.wake = None;
-        self.known_hooks.clone_from(&self.memory.hooks);
+        let unknown_for = HookTimeout::UNKNOWN_FOR.as_secs();
+        self.memory.hooks.retain(|_, (asked, timeout)| {
+            matches!(timeout, HookTimeout::Known { .. }) || self.now - *asked < unknown_for
+        });
+        let hooks = self.memory.hooks.iter();
+        self.known_hooks = hooks.map(|(k, (_, t))| (k.clone(), t.clone())).collect();
         self.known_lookups.clone_from(&self.memory.lookups);
         let was_open = !self.phase().is_some_and(Phase::is_finished);
         let decision = self.look(decide);
