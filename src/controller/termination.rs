@@ -151,6 +151,8 @@ async fn reconcile(
         Ok(object) => pass(object, &context).await,
         Err(invalid) => Err(Error::Unreadable(invalid.to_string())),
     };
+    // It may have gone while the pass ran, which has told of it since.
+    context.unless_gone(reference(&object.name_any()));
     match &result {
         Ok(_) => context.metrics.pass("termination", "Success"),
         Err(error) => context.metrics.pass("termination", error.reason()),
@@ -167,10 +169,7 @@ async fn pass(object: &NodeTermination, context: &Context) -> Result<Action, Err
             break next;
         }
     };
-    let name = object.name_any();
-    context.memories.succeeded(&name);
-    // It may have gone while the pass ran, which has told of it since.
-    context.unless_gone(reference(&name));
+    context.memories.succeeded(&object.name_any());
     Ok(next.map_or_else(Action::await_change, requeue_at))
 }
 
@@ -215,6 +214,10 @@ fn back_off(object: Arc<Guarded<NodeTermination>>, error: &Error, context: Arc<C
         tracing::error!(nodetermination = object.name_any(), %error, "skipped");
         return Action::await_change();
     };
+    if context.terminations.get(&object.name_any()).is_none() {
+        // What was remembered of it has been forgotten.
+        return Action::await_change();
+    }
     if let Error::Cluster(error) = error
         && error.is_conflict()
     {

@@ -128,6 +128,11 @@ impl Memories {
             .map(|(_, memory)| memory.node_uid)
     }
 
+    /// The names of all that is remembered.
+    pub(super) fn names(&self) -> Vec<String> {
+        self.lock().incidents.keys().cloned().collect()
+    }
+
     /// The record of the incident as its last pass left it.
     pub(super) fn status(&self, name: &str) -> Option<NodeTerminationStatus> {
         let inner = self.lock();
