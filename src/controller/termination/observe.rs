@@ -31,6 +31,7 @@ pub(super) struct Seen {
     hooks: BTreeMap<ActionKey, HookTimeout>,
     lookups: BTreeMap<String, Lookup>,
     recorded: BTreeSet<ActionKey>,
+    stored: Option<Arc<NodeTerminationStatus>>,
     outage: Option<(Timestamp, Timestamp)>,
     conflicts: u32,
     pods: Option<Snapshot>,
@@ -49,7 +50,7 @@ pub(super) struct Seen {
 pub(super) fn observe(stored: &NodeTermination, context: &Context) -> Seen {
     let mut object = stored.clone();
     let node = context.nodes.get(&object.spec.node_name);
-    let (leaving, came, gone_before, hooks, lookups, recorded, conflicts, told) =
+    let (leaving, came, gone_before, hooks, lookups, recorded, stored, conflicts, told) =
         context.memories.with(stored, |memory| {
             memory.since.get_or_insert_with(Instant::now);
             memory
@@ -82,6 +83,7 @@ pub(super) fn observe(stored: &NodeTermination, context: &Context) -> Seen {
                 hooks,
                 lookups.collect(),
                 written.map(ActionKey::from).collect(),
+                memory.written.clone(),
                 memory.conflicts,
                 memory.told().cloned(),
             )
@@ -123,6 +125,7 @@ pub(super) fn observe(stored: &NodeTermination, context: &Context) -> Seen {
         hooks,
         lookups,
         recorded,
+        stored,
         outage: outage::last(),
         conflicts,
         pods,
@@ -219,6 +222,7 @@ impl Seen {
             hooks: &self.hooks,
             lookups: &self.lookups,
             recorded: &self.recorded,
+            stored: self.stored.as_deref(),
             pods: self.pods.as_ref().map(|snapshot| Pods {
                 pods: &snapshot.pods,
                 quiet_for: SignedDuration::try_from(snapshot.quiet_for)

@@ -159,7 +159,8 @@ pub(super) struct World {
     known_hooks: BTreeMap<ActionKey, HookTimeout>,
     known_lookups: BTreeMap<String, Lookup>,
     memory: Memory,
-    passes: usize,
+    /// How many there have been.
+    pub passes: usize,
 }
 
 impl World {
@@ -500,6 +501,7 @@ impl World {
             hooks: &self.known_hooks,
             lookups: &self.known_lookups,
             recorded: &recorded,
+            stored: self.object.status.as_ref(),
             pods: self.memory.view.map(|opened| Pods {
                 pods: &pods,
                 quiet_for: SignedDuration::from_secs(self.now - opened.max(self.arrived)),
