@@ -4,6 +4,7 @@
 
 mod aws;
 mod blocks;
+mod kustomization;
 mod links;
 mod reference;
 mod site;
