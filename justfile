@@ -11,6 +11,10 @@ test *args:
 conformance:
     tests/testbed/conformance.sh
 
+# Writes docs/reference.md from the types.
+reference:
+    WRITE_REFERENCE=1 cargo test -q --test guide reference
+
 # Writes crds/ from the types.
 crds:
     cargo run -q -- crds --output-dir crds

@@ -1,5 +1,5 @@
-//! The documents name what there is: every option, every field of a policy with its default, every metric, and files
-//! that exist.
+//! The documents name what there is: every option, every field of a policy with its default, every metric. Their links
+//! and their blocks of code are held in `tests/guide`.
 #![allow(clippy::unwrap_used)] // this file is nothing but tests
 
 use std::fs;
@@ -218,37 +218,6 @@ fn every_metric_is_documented() {
     }
 }
 
-#[test]
-fn links_between_documents_lead_somewhere() {
-    let mut documents = Vec::new();
-    files(&root().join("docs"), ".md", &mut documents);
-    documents.extend(["README.md", "CONTRIBUTING.md", "CHANGELOG.md"].map(|d| root().join(d)));
-    for document in documents {
-        let text = fs::read_to_string(&document).unwrap();
-        for link in text.split("](").skip(1) {
-            let link = link.split(')').next().unwrap();
-            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
-            if file.contains("://") {
-                continue;
-            }
-            let target = if file.is_empty() {
-                document.clone()
-            } else {
-                document.parent().unwrap().join(file)
-            };
-            assert!(target.exists(), "{}: {link}", document.display());
-            if !anchor.is_empty() {
-                let headings = fs::read_to_string(&target).unwrap();
-                assert!(
-                    headings.lines().any(|l| is_anchor(l, anchor)),
-                    "{}: {link}",
-                    document.display()
-                );
-            }
-        }
-    }
-}
-
 /// Where a source file that a document names stands.
 fn source(name: &str) -> PathBuf {
     let below = if name.starts_with("tests/") || name.starts_with("src/") {
@@ -304,15 +273,6 @@ fn every_behaviour_of_the_drain_names_its_test() {
         count += 1;
     }
     assert!(count > 40, "{count}");
-}
-
-/// Whether a line is the heading that an anchor names, as forges derive them.
-fn is_anchor(line: &str, anchor: &str) -> bool {
-    let Some(heading) = line.strip_prefix('#') else {
-        return false;
-    };
-    let heading = heading.trim_start_matches('#').trim().to_lowercase();
-    heading.replace(' ', "-") == anchor
 }
 
 #[test]

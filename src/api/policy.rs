@@ -27,7 +27,7 @@ pub use source::{ImdsSource, LaunchHooks, Source, SqsSource, UnknownInstances};
     kind = "TerminationPolicy",
     plural = "terminationpolicies",
     shortname = "tp",
-    category = "nodetermination",
+    category = "terminations",
     status = "TerminationPolicyStatus",
     derive = "PartialEq",
     doc = "TerminationPolicy declares which nodes are protected, where their interruptions are heard, how the nodes are drained and how Auto Scaling lifecycle hooks are kept alive and completed.",

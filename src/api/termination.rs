@@ -53,7 +53,7 @@ pub mod refusal {
     kind = "NodeTermination",
     plural = "nodeterminations",
     shortname = "nt",
-    category = "nodetermination",
+    category = "terminations",
     status = "NodeTerminationStatus",
     derive = "PartialEq",
     doc = "NodeTermination is one incident of one EC2 instance: every signal about it, what was done on its node, and what still blocks. It is made by the operator and kept as the audit record; made by hand with only spec.nodeName, it takes that node out of service until it is deleted or canceled.",

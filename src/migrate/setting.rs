@@ -96,13 +96,15 @@ const DEPRECATED_TAG: Home = Nowhere(
 const GRACE: Home = Nowhere(
     "deprecated in NTH; its chart always sets podTerminationGracePeriod, and that one counts",
 );
-const POD: Home = Elsewhere("the manifests: change them in a kustomization of your own");
+const POD: Home = Elsewhere(
+    "the chart's values for the controller, or the manifests in a kustomization of your own",
+);
 const AGENT_POD: Home =
-    Elsewhere("the agent's manifests: change them in a kustomization of your own");
+    Elsewhere("the chart's values for the agent, or its manifests in a kustomization of your own");
 const WINDOWS: Home = Nowhere("there is no agent for Windows nodes; use a queue for them");
 const PROCESS: Home = Elsewhere("the manifests set what the process must know of itself");
 const HTTP: Home = Elsewhere("probes and metrics are always served, at --http-address");
-const SCRAPE: Home = Elsewhere("write one for /metrics at --http-address; the manifests have none");
+const SCRAPE: Home = Elsewhere("the chart has one, under monitoring; the manifests have none");
 const CREDENTIALS: Home = Elsewhere(
     "the standard environment of the AWS SDKs: an IAM role for the service account, EKS Pod Identity",
 );

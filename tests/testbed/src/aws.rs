@@ -11,6 +11,7 @@ mod connection;
 mod ec2;
 pub mod events;
 mod fault;
+mod granted;
 mod launch;
 mod queue;
 mod request;
@@ -22,7 +23,10 @@ mod sts;
 mod termination;
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -74,6 +78,8 @@ struct World {
     ec2: Mutex<Ec2>,
     lifecycle: Mutex<Lifecycle>,
     lifecycle_changed: Signal,
+    /// Whether callers are held to the documented IAM policy.
+    held_to_policy: AtomicBool,
 }
 
 impl World {
@@ -88,6 +94,7 @@ impl World {
             ec2: Mutex::default(),
             lifecycle: Mutex::default(),
             lifecycle_changed: Signal::default(),
+            held_to_policy: AtomicBool::default(),
         }
     }
 }
@@ -126,6 +133,12 @@ impl Aws {
         variables
             .map(|(name, value)| (name.into(), value.into()))
             .into()
+    }
+
+    /// From now on callers may do what `docs/aws/iam-policy.json` allows, and nothing else: anything more is refused and
+    /// a violation.
+    pub fn hold_to_policy(&self) {
+        self.world.held_to_policy.store(true, Ordering::Relaxed);
     }
 
     /// The stand-in's present time.

@@ -181,8 +181,8 @@ pub struct Operator {
 }
 
 impl Operator {
-    /// Starts `binary` as the replica `identity`, with a lease of `lease_seconds`, under the manifests' roles.
-    /// The environment `extra` comes last.
+    /// Starts `binary` as the replica `identity`, with a lease of `lease_seconds`, under the manifests' roles and the
+    /// documented IAM policy. The environment `extra` comes last.
     pub fn start(
         binary: &Path,
         control_plane: &ControlPlane,
@@ -191,6 +191,7 @@ impl Operator {
         lease_seconds: u16,
         extra: &[(&str, &str)],
     ) -> anyhow::Result<Self> {
+        aws.hold_to_policy();
         let mut command = Command::new(binary);
         command
             .arg("controller")

@@ -2,7 +2,7 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, mpsc},
+    sync::{Arc, atomic::Ordering, mpsc},
     time::Duration,
 };
 
@@ -23,7 +23,7 @@ use super::{
     connection::{CuttableListener, Line},
     ec2,
     fault::FaultKind,
-    lock,
+    granted, lock,
     request::{self, Asked, Service},
     signature::Signer,
     sqs, sts,
@@ -81,7 +81,7 @@ async fn handle(
     let call = world
         .calls
         .open(&asked, signer.as_ref().ok(), world.clock.now());
-    let refusal = refusal(&asked, signer);
+    let refusal = refusal(&asked, signer).or_else(|| world.refusal(&asked));
     let fault = if refusal.is_none() {
         world.faults.strike(&asked)
     } else {
@@ -110,6 +110,14 @@ async fn handle(
 /// Why a request is not served at all: unsigned, or not understood.
 fn refusal(asked: &Asked, signer: Result<Signer, ApiError>) -> Option<ApiError> {
     signer.err().or_else(|| asked.flaw.clone())
+}
+
+impl World {
+    /// Why the caller may not do that.
+    fn refusal(&self, asked: &Asked) -> Option<ApiError> {
+        let held = self.held_to_policy.load(Ordering::Relaxed);
+        held.then(|| granted::refusal(asked)).flatten()
+    }
 }
 
 /// Closes the connection unanswered.
