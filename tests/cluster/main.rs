@@ -7,6 +7,7 @@ mod answers;
 mod bare;
 mod budgets;
 mod cost;
+mod coverage;
 mod drain;
 mod events;
 mod follow;
