@@ -443,6 +443,11 @@ kind: TerminationPolicy
 metadata:
   name: default
 spec:
+  nodeSelector:
+    matchExpressions:
+    - {{key: karpenter.sh/nodepool, operator: DoesNotExist}}
+    - {{key: eks.amazonaws.com/nodegroup, operator: DoesNotExist}}
+    - {{key: eks.amazonaws.com/compute-type, operator: NotIn, values: [auto]}}
   sources:
   - name: events
     sqs:
