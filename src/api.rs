@@ -12,9 +12,10 @@ pub mod policy;
 pub mod termination;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
-    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
+    CustomResourceDefinition, JSON, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
 };
 use kube::CustomResourceExt;
+use serde_json::json;
 
 pub use condition::Condition;
 pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, Time};
@@ -43,9 +44,19 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
             .and_then(|s| s.open_api_v3_schema.as_mut())
         {
             conventional(schema);
+            nobody_has_looked(schema);
         }
     }
     crds
+}
+
+/// The status of an object that the operator has not seen yet. To kstatus, and so to Flux, an object without a status
+/// is one that needs nothing; this one speaks of no generation yet, and so is in progress.
+fn nobody_has_looked(schema: &mut JSONSchemaProps) {
+    let status = schema.properties.as_mut().and_then(|p| p.get_mut("status"));
+    if let Some(status) = status {
+        status.default = Some(JSON(json!({"observedGeneration": -1})));
+    }
 }
 
 /// The schema as the API conventions have it. An optional field is absent, never `null`: the API server then

@@ -19,6 +19,15 @@ pub const FORBIDDEN: &str = "Forbidden";
 /// A Node without a provider ID may be any instance: messages about unknown instances can not be told from ours.
 pub const NODES_NOT_KNOWN: &str = "NodesNotKnown";
 
+/// Karpenter drains nodes of the policy too.
+pub const OVERLAPS_KARPENTER: &str = "OverlapsKarpenter";
+/// EKS drains nodes of the policy too: they are in a managed node group, or Auto Mode's.
+pub const OVERLAPS_MANAGED_NODES: &str = "OverlapsManagedNodes";
+/// Spot nodes have no policy, and nobody else drains them.
+pub const SPOT_NODES_UNCOVERED: &str = "SpotNodesUncovered";
+/// The policy's heartbeat interval is not below a lifecycle hook's time-out.
+pub const HEARTBEAT_SHORTENED: &str = "HeartbeatShortened";
+
 /// The longest message that the API server takes (`metav1.Condition`), in bytes.
 const MESSAGE_MAX: usize = 32_768;
 

@@ -83,6 +83,7 @@ pub async fn lead(parts: Parts, stop: CancellationToken) {
         )),
         metrics: parts.metrics.clone(),
         health: parts.health.clone(),
+        uncovered_told: false.into(),
     });
     let views = Views::new(parts.clients.views.clone(), parts.gate.clone());
     let attachments = Attachments::new(parts.clients.stores.clone(), parts.gate.clone());

@@ -21,6 +21,7 @@ pub struct Metrics {
     views: Gauge,
     open: Gauge,
     slots: Gauge<u64, AtomicU64>,
+    uncovered: Gauge,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -81,6 +82,11 @@ impl Metrics {
             "Evictions that may be in flight",
             metrics.slots.clone(),
         );
+        registry.register(
+            "uncovered_spot_nodes",
+            "Spot nodes that neither a policy nor Karpenter nor EKS drains",
+            metrics.uncovered.clone(),
+        );
         metrics
     }
 
@@ -121,6 +127,12 @@ impl Metrics {
     pub(super) fn clear(&self) {
         self.queue(0, 0);
         self.open(0, 0);
+        self.uncovered(0);
+    }
+
+    /// So many spot nodes are drained by nobody.
+    pub(super) fn uncovered(&self, nodes: usize) {
+        self.uncovered.set(i64::try_from(nodes).unwrap_or(i64::MAX));
     }
 
     pub(super) fn open(&self, terminations: usize, views: usize) {

@@ -1,9 +1,11 @@
 //! The policy controller: keeps the monitors that policies ask for, and tells each policy how it is doing.
 
+mod coverage;
 mod status;
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::stream::{self, Stream, StreamExt};
@@ -20,6 +22,7 @@ use crate::api::termination::NodeTermination;
 use crate::cluster::{self, AgentWatch, CALL_TIMEOUT, Clients, Guarded, Nodes, Objects};
 use crate::source::{Supervisor, supervisor};
 use crate::telemetry::Health;
+use coverage::Survey;
 
 /// Counts of nodes and open incidents may be this old.
 const RECOUNT: Duration = Duration::from_secs(30);
@@ -44,6 +47,8 @@ pub struct Context {
     pub metrics: Metrics,
     /// Where the loop shows that it turns.
     pub health: Health,
+    /// Whether the log says that spot nodes have no policy.
+    pub uncovered_told: AtomicBool,
 }
 
 /// A pass that must be tried again.
@@ -79,7 +84,8 @@ pub async fn run(context: Arc<Context>, stop: CancellationToken) {
     supervisor.stop().await;
 }
 
-/// All policies once, then each that changes, and all of them when a monitor's or the agents' state changes.
+/// All policies once, then each that changes, and all of them when a monitor's or the agents' state changes, and when
+/// nodes come that others drain, or that are spot instances.
 fn triggers(
     context: &Arc<Context>,
 ) -> impl Stream<Item = Result<ObjectRef<Guarded<TerminationPolicy>>, Infallible>> + Send + use<> {
@@ -88,13 +94,21 @@ fn triggers(
     let monitors = received(context.supervisor.changes()).map(|_| None);
     let agents = changed(context.agents.changes()).map(|()| None);
     let denied = changed(cluster::denied::changes()).map(|()| None);
-    let others = stream::select_all([monitors.boxed(), agents.boxed(), denied.boxed()]);
+    let nodes = coverage::changes(context.nodes.clone()).map(|()| None);
+    let others = [
+        monitors.boxed(),
+        agents.boxed(),
+        denied.boxed(),
+        nodes.boxed(),
+    ];
+    let others = stream::select_all(others);
     let context = context.clone();
     stream::once(async { None })
         .chain(stream::select(policies.boxed(), others))
         .flat_map(move |changed| {
             // A change may be a deletion, for which no pass runs: monitors are set right here.
             context.set_monitors();
+            context.survey();
             stream::iter(changed.map_or_else(|| context.policies.references(), |one| vec![one]))
         })
         .map(Ok)
@@ -115,6 +129,18 @@ impl Context {
         let policies: Vec<_> = self.policies.all().collect();
         let wanted = supervisor::wanted(policies.iter().filter_map(|p| p.0.as_ref().ok()));
         self.supervisor.run_exactly(&wanted);
+    }
+
+    /// Looks at all nodes, and tells of spot nodes without a policy: there may be no policy that could.
+    fn survey(&self) -> Survey {
+        let survey = Survey::of(&self.nodes.all(), &self.policies.ranking());
+        self.metrics.uncovered(survey.uncovered().count());
+        let found = survey.spot_nodes_uncovered();
+        let told = self.uncovered_told.swap(found.is_some(), Ordering::Relaxed);
+        if let Some((_, message)) = found.filter(|_| !told) {
+            tracing::warn!(message, "spot nodes have no policy");
+        }
+        survey
     }
 }
 

@@ -7,7 +7,9 @@ use super::effect::Outcome as Did;
 use super::hooks::Grid;
 use super::view::{HookTimeout, Machine, View};
 use super::{foresee, found, gone, risk};
-use crate::api::condition::{self, FORBIDDEN, READY, RECONCILING, STALLED, Statement};
+use crate::api::condition::{
+    self, FORBIDDEN, HEARTBEAT_SHORTENED, READY, RECONCILING, STALLED, Statement,
+};
 use crate::api::termination::{
     LifecycleActionState, NodeTerminationStatus, Outcome, Phase, PodsStatus, SignalKind,
     WaitReason, Waiting,
@@ -29,8 +31,6 @@ const LIFECYCLE_COMPLETED: &str = "LifecycleCompleted";
 pub(super) const CORDON_LIFTED: &str = "CordonLifted";
 /// A hook's time-out could not be read; the deadline is the policy's.
 const HOOK_TIMEOUT_UNKNOWN: &str = "HookTimeoutUnknown";
-/// The policy's heartbeat interval is not below the hook's time-out.
-const HEARTBEAT_SHORTENED: &str = "HeartbeatShortened";
 
 /// The API server gave no answer for a while, in which nothing could be done or written.
 const API_AVAILABLE: &str = "APIAvailable";

@@ -66,7 +66,7 @@ pub async fn hear(corner: &Corner, node: &TestNode, signal: &Signal) {
 }
 
 /// What a person writes to have a node drained.
-async fn ask_for(corner: &Corner, node: &TestNode) -> NodeTermination {
+pub async fn ask_for(corner: &Corner, node: &TestNode) -> NodeTermination {
     let object = json!({
         "apiVersion": "nodetermination.dev/v1alpha1",
         "kind": "NodeTermination",

@@ -7,7 +7,8 @@ use kube::ResourceExt;
 
 use super::Context;
 use crate::api::condition::{
-    self, FORBIDDEN, NODES_NOT_KNOWN, OBSERVE_CONSUMES_MESSAGES, READY, RECONCILING, STALLED,
+    self, FORBIDDEN, HEARTBEAT_SHORTENED, NODES_NOT_KNOWN, OBSERVE_CONSUMES_MESSAGES,
+    OVERLAPS_KARPENTER, OVERLAPS_MANAGED_NODES, READY, RECONCILING, SPOT_NODES_UNCOVERED, STALLED,
     Statement,
 };
 use crate::api::policy::{
@@ -45,6 +46,9 @@ pub(super) fn of(policy: &TerminationPolicy, context: &Context) -> TerminationPo
         .iter()
         .map(|s| source(s, context, &stored, now))
         .collect();
+    let survey = context.survey();
+    let uncovered = survey.spot_nodes_uncovered();
+    let nodes = survey.policy(&policy.name_any());
     let polling = sources
         .iter()
         .filter(|s| s.state == SourceState::Polling)
@@ -52,7 +56,7 @@ pub(super) fn of(policy: &TerminationPolicy, context: &Context) -> TerminationPo
     let mut status = TerminationPolicyStatus {
         observed_generation: policy.metadata.generation,
         conditions: stored.conditions,
-        matched_nodes: matched_nodes(policy, context),
+        matched_nodes: nodes.nodes,
         open_terminations: open_terminations(policy, context),
         ready_sources: format!("{polling}/{}", sources.len()),
         sources,
@@ -62,11 +66,15 @@ pub(super) fn of(policy: &TerminationPolicy, context: &Context) -> TerminationPo
     for (kind, said) in [
         (FORBIDDEN, forbidden()),
         (NODES_NOT_KNOWN, nodes_not_known(policy, context, now)),
+        (OVERLAPS_KARPENTER, nodes.overlaps_karpenter()),
+        (OVERLAPS_MANAGED_NODES, nodes.overlaps_managed_nodes()),
+        (SPOT_NODES_UNCOVERED, uncovered),
+        (HEARTBEAT_SHORTENED, heartbeat_shortened(policy, context)),
     ] {
         match said {
             Some((reason, message)) => {
                 if condition::find(&status.conditions, kind).is_none() {
-                    tracing::warn!(condition = kind, message, "a policy is hindered");
+                    tracing::warn!(condition = kind, message, "a policy wants a look");
                 }
                 let statement = Statement::new(kind, true, reason, message);
                 let generation = status.observed_generation;
@@ -230,14 +238,24 @@ fn unsupported(
     )
 }
 
-fn matched_nodes(policy: &TerminationPolicy, context: &Context) -> u32 {
-    let name = policy.name_any();
-    let (nodes, ranking) = (context.nodes.all(), context.policies.ranking());
-    let ours = nodes.iter().filter(|n| {
-        let policy = ranking.speaks_for(&n.labels);
-        policy.is_some_and(|p| p.name == name)
+/// What the latest incident under these settings met: a hook that times out before the next heartbeat.
+fn heartbeat_shortened(
+    policy: &TerminationPolicy,
+    context: &Context,
+) -> Option<(&'static str, String)> {
+    let (name, generation) = (policy.name_any(), policy.metadata.generation);
+    let told = context.terminations.all().filter_map(|object| {
+        let object = object.0.as_ref().ok()?;
+        let status = object.status.as_ref()?;
+        let settings = status.policy.as_ref()?;
+        let said = condition::find(&status.conditions, HEARTBEAT_SHORTENED)?;
+        let ours = settings.name == name && Some(settings.generation) == generation;
+        let at = (status.started_at.as_ref()?.0, object.name_any());
+        (ours && said.status == "True").then(|| (at, said.message.clone()))
     });
-    u32::try_from(ours.count()).unwrap_or(u32::MAX)
+    let ((_, incident), message) = told.max()?;
+    let message = format!("NodeTermination {incident}: {message}");
+    Some(("IntervalNotBelowTimeout", message))
 }
 
 fn open_terminations(policy: &TerminationPolicy, context: &Context) -> u32 {

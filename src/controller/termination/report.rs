@@ -44,7 +44,7 @@ pub(super) async fn report(
     if status.phase.is_some_and(Phase::is_finished) && !finishing {
         context.turns.note(object, &status);
         forget(object, context);
-        return Ok(None);
+        return acknowledge(object, context).await;
     }
     let again = retry_time(&status);
     let draining = context.views.open_count();
@@ -95,6 +95,32 @@ pub(super) async fn report(
     });
     tell(object, &before, &status, context);
     Ok(again)
+}
+
+/// Says on a finished record that an edit of its spec was seen, and nothing else: tools that wait for the generation
+/// would wait for ever.
+async fn acknowledge(
+    object: &NodeTermination,
+    context: &Context,
+) -> Result<Option<Timestamp>, cluster::Error> {
+    let Some(stored) = &object.status else {
+        return Ok(None);
+    };
+    if stored.observed_generation == object.metadata.generation {
+        return Ok(None);
+    }
+    let status = NodeTerminationStatus {
+        observed_generation: object.metadata.generation,
+        ..stored.clone()
+    };
+    let turn = context.gate.status().await;
+    let client = &context.clients.control;
+    let written = Box::pin(status::report(client, object, &status, false)).await;
+    drop(turn);
+    match written {
+        Err(error) if !error.is_not_found() => Err(error),
+        _ => Ok(None),
+    }
 }
 
 enum Due {

@@ -64,6 +64,10 @@ const TOOLS: [Tool; 7] = [
     ),
 ];
 
+/// What single tests ask for. Each is built when it is first asked for, and its key is its own: another version of it
+/// builds no control plane anew.
+const ON_DEMAND: [Tool; 1] = [tool("kstatus", "kstatus", ".")];
+
 /// Paths of all programs.
 #[derive(Clone, Debug)]
 pub struct Binaries {
@@ -95,6 +99,28 @@ impl Binaries {
         given
             .filter(|path| path.is_file())
             .unwrap_or_else(|| self.cache.join(name))
+    }
+
+    /// The path of a program that is no part of the control plane; built if it is missing.
+    ///
+    /// # Errors
+    /// There is no such program, or it can not be built.
+    pub fn on_demand(name: &str) -> anyhow::Result<PathBuf> {
+        let tool = ON_DEMAND.iter().find(|tool| tool.name == name);
+        let tool = tool.with_context(|| format!("no program {name}"))?;
+        let cache = cache_root()?.join("node-termination-operator/testbed");
+        let cache = cache.join(format!("{name}-{}", digest(&[tool.module])?));
+        let path = cache.join(name);
+        if path.is_file() {
+            return Ok(path);
+        }
+        fs::create_dir_all(&cache).with_context(|| format!("create {}", cache.display()))?;
+        let _lock = lock(&cache.join("lock"))?;
+        if !path.is_file() {
+            build::check_go(Path::new(MODULES))?;
+            build::build(tool, &cache, 1, 1)?;
+        }
+        Ok(path)
     }
 
     /// `kubectl` alone, for a cluster that is not ours: the cached one, else the one on `PATH`.
@@ -162,19 +188,26 @@ pub(crate) fn cache_root() -> anyhow::Result<PathBuf> {
 
 /// Changes with anything that changes what is built.
 fn key() -> anyhow::Result<String> {
+    let digest = digest(&["etcd", "kubernetes", "kwok", "aemm"])?;
+    Ok(format!("{KUBERNETES_VERSION}-{digest}"))
+}
+
+/// The architecture, and a hash of what the modules hold: their pinned versions, and the source of one that has some.
+fn digest(modules: &[&str]) -> anyhow::Result<String> {
     let mut hash = Sha256::new();
-    for module in ["etcd", "kubernetes", "kwok", "aemm"] {
-        for file in ["go.mod", "go.sum"] {
+    for module in modules {
+        for file in ["go.mod", "go.sum", "main.go"] {
             let path = Path::new(MODULES).join(module).join(file);
-            hash.update(fs::read(&path).with_context(|| format!("read {}", path.display()))?);
+            if file != "main.go" || path.is_file() {
+                hash.update(fs::read(&path).with_context(|| format!("read {}", path.display()))?);
+            }
         }
     }
-    let digest = hash.finalize();
-    let mut key = format!("{KUBERNETES_VERSION}-{}-", env::consts::ARCH);
-    for byte in digest.iter().take(6) {
-        write!(key, "{byte:02x}")?;
+    let mut digest = format!("{}-", env::consts::ARCH);
+    for byte in hash.finalize().iter().take(6) {
+        write!(digest, "{byte:02x}")?;
     }
-    Ok(key)
+    Ok(digest)
 }
 
 #[cfg(test)]
