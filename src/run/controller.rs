@@ -109,24 +109,24 @@ fn parts(
         metrics.clone(),
     ));
     tokio::spawn(cluster::watch::nodes(
-        clients.views.clone(),
+        clients.stores.clone(),
         nodes.clone(),
         stop.clone(),
     ));
     let engine = evictor.clone();
-    let budgets = cluster::watch::budgets(clients.views.clone(), stop.clone(), move |event| {
+    let budgets = cluster::watch::budgets(clients.stores.clone(), stop.clone(), move |event| {
         engine.budgets(event);
     });
     tokio::spawn(budgets);
     Ok(Parts {
-        policies: Objects::<TerminationPolicy>::start(clients.views.clone(), stop.clone()),
-        terminations: Objects::<NodeTermination>::start(clients.views.clone(), stop.clone()),
+        policies: Objects::<TerminationPolicy>::start(clients.stores.clone(), stop.clone()),
+        terminations: Objects::<NodeTermination>::start(clients.stores.clone(), stop.clone()),
         aws: Aws::new(aws::Metrics::register(registry))?,
         events: Events::start(clients.control.clone(), identity.to_owned(), stop.clone()),
         timeline: Timeline::register(registry),
         source_metrics: source::Metrics::register(registry),
         health: health.clone(),
-        agents: AgentWatch::start(clients.views.clone(), namespace, stop.clone()),
+        agents: AgentWatch::start(clients.stores.clone(), namespace, stop.clone()),
         hand_over: HandOver::default(),
         own_pod: format!("{namespace}/{identity}"),
         clients,
