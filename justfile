@@ -19,6 +19,10 @@ reference:
 crds:
     cargo run -q -- crds --output-dir crds
 
+# Writes the charts' READMEs from their values, then lints, renders and installs both charts.
+charts *args:
+    WRITE_CHARTS=1 cargo test --test charts -- {{args}}
+
 # The main job in one command.
 demo *args:
     cargo run --example demo -- {{args}}

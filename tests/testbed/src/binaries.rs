@@ -5,6 +5,7 @@
 //! `node-termination-operator/testbed/KEY`, where the key changes with the pinned versions.
 
 mod build;
+mod extra;
 
 use std::{
     env,
@@ -203,11 +204,17 @@ fn digest(modules: &[&str]) -> anyhow::Result<String> {
             }
         }
     }
-    let mut digest = format!("{}-", env::consts::ARCH);
-    for byte in hash.finalize().iter().take(6) {
-        write!(digest, "{byte:02x}")?;
-    }
-    Ok(digest)
+    let digest = hexadecimal(&hash.finalize());
+    Ok(format!("{}-{digest}", env::consts::ARCH))
+}
+
+/// The first six bytes of a digest.
+fn hexadecimal(digest: &[u8]) -> String {
+    digest.iter().take(6).fold(String::new(), |mut text, byte| {
+        // Writing to a String never fails.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 #[cfg(test)]

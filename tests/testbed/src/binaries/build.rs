@@ -57,7 +57,8 @@ pub(super) fn build(tool: &Tool, cache: &Path, index: usize, count: usize) -> an
     Ok(())
 }
 
-fn go(modules: &Path, module: &str) -> Command {
+/// The `go` command in one of the pinned modules.
+pub(super) fn go(modules: &Path, module: &str) -> Command {
     let mut go = Command::new("go");
     go.current_dir(modules.join(module))
         .env("CGO_ENABLED", "0")
