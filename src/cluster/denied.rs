@@ -5,6 +5,8 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 
 use crate::clock;
@@ -20,6 +22,8 @@ pub(super) const MAKE_RECORD: &str = "make record";
 
 static DENIED: Mutex<BTreeMap<&'static str, Entry>> = Mutex::new(BTreeMap::new());
 
+static MISSING: LazyLock<Gauge> = LazyLock::new(Gauge::default);
+
 static CHANGES: LazyLock<watch::Sender<()>> = LazyLock::new(|| watch::Sender::new(()));
 
 /// Something that the operator may not do.
@@ -34,6 +38,15 @@ pub struct Denied {
 struct Entry {
     denied: Denied,
     asked: Instant,
+}
+
+/// Puts the metric into the registry.
+pub(super) fn register(registry: &mut Registry) {
+    registry.register(
+        "permissions_missing",
+        "Sorts of calls that the operator's roles do not allow",
+        MISSING.clone(),
+    );
 }
 
 /// All that the operator was last not allowed to do.
@@ -69,6 +82,7 @@ pub(super) fn allows(code: u16) -> bool {
 pub(super) fn allowed(act: &'static str) {
     let mut denied = DENIED.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(entry) = denied.remove(act) {
+        MISSING.dec();
         tracing::info!(what = entry.denied.what, "is allowed now");
         CHANGES.send_replace(());
     }
@@ -88,6 +102,7 @@ pub(super) fn forbidden(act: &'static str, message: &str) {
     let mut denied = DENIED.lock().unwrap_or_else(PoisonError::into_inner);
     if !denied.contains_key(act) {
         tracing::error!(what, message, "the operator's roles do not allow it");
+        MISSING.inc();
         CHANGES.send_replace(());
     }
     let entry = denied.entry(act).or_insert_with(|| Entry {

@@ -33,3 +33,4 @@ mod telling;
 mod turns;
 mod volumes;
 mod waiting;
+mod watched;
