@@ -15,6 +15,10 @@ conformance:
 crds:
     cargo run -q -- crds --output-dir crds
 
+# Writes the files with the alerts from the chart's.
+alerts:
+    .ci/alerts
+
 # The main job in one command.
 demo *args:
     cargo run --example demo -- {{args}}

@@ -5,6 +5,7 @@
 //! `node-termination-operator/testbed/KEY`, where the key changes with the pinned versions.
 
 mod build;
+mod extra;
 
 use std::{
     env,
@@ -169,12 +170,20 @@ fn key() -> anyhow::Result<String> {
             hash.update(fs::read(&path).with_context(|| format!("read {}", path.display()))?);
         }
     }
-    let digest = hash.finalize();
-    let mut key = format!("{KUBERNETES_VERSION}-{}-", env::consts::ARCH);
-    for byte in digest.iter().take(6) {
-        write!(key, "{byte:02x}")?;
-    }
-    Ok(key)
+    let digest = hexadecimal(&hash.finalize());
+    Ok(format!(
+        "{KUBERNETES_VERSION}-{}-{digest}",
+        env::consts::ARCH
+    ))
+}
+
+/// The first six bytes of a digest.
+fn hexadecimal(digest: &[u8]) -> String {
+    digest.iter().take(6).fold(String::new(), |mut text, byte| {
+        // Writing to a String never fails.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 #[cfg(test)]
