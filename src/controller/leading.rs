@@ -83,7 +83,7 @@ pub async fn lead(parts: Parts, stop: CancellationToken) {
         health: parts.health.clone(),
     });
     let views = Views::new(parts.clients.views.clone(), parts.gate.clone());
-    let attachments = Attachments::new(parts.clients.views.clone(), parts.gate.clone());
+    let attachments = Attachments::new(parts.clients.stores.clone(), parts.gate.clone());
     let (evictor, timeline, metrics) = (
         parts.evictor.clone(),
         parts.timeline.clone(),

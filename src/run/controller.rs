@@ -112,17 +112,17 @@ fn parts(
         events.clone(),
     ));
     tokio::spawn(cluster::watch::nodes(
-        clients.views.clone(),
+        clients.stores.clone(),
         nodes.clone(),
         stop.clone(),
     ));
     let engine = evictor.clone();
-    let budgets = cluster::watch::budgets(clients.views.clone(), stop.clone(), move |event| {
+    let budgets = cluster::watch::budgets(clients.stores.clone(), stop.clone(), move |event| {
         engine.budgets(event);
     });
     tokio::spawn(budgets);
-    let policies = Objects::<TerminationPolicy>::start(clients.views.clone(), stop.clone());
-    let terminations = Objects::<NodeTermination>::start(clients.views.clone(), stop.clone());
+    let policies = Objects::<TerminationPolicy>::start(clients.stores.clone(), stop.clone());
+    let terminations = Objects::<NodeTermination>::start(clients.stores.clone(), stop.clone());
     Standing::register(registry, &terminations, &policies, &metrics);
     Ok(Parts {
         policies,
@@ -132,7 +132,7 @@ fn parts(
         timeline: Timeline::register(registry),
         source_metrics: source::Metrics::register(registry).begun_at_zero(),
         health: health.clone(),
-        agents: AgentWatch::start(clients.views.clone(), namespace, stop.clone()),
+        agents: AgentWatch::start(clients.stores.clone(), namespace, stop.clone()),
         hand_over: HandOver::default(),
         own_pod: format!("{namespace}/{identity}"),
         clients,
