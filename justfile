@@ -23,6 +23,10 @@ crds:
 charts *args:
     WRITE_CHARTS=1 cargo test --test charts -- {{args}}
 
+# Writes the files with the alerts from the chart's.
+alerts:
+    .ci/alerts
+
 # The main job in one command.
 demo *args:
     cargo run --example demo -- {{args}}

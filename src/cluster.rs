@@ -12,11 +12,14 @@ pub mod outage;
 pub mod own_node;
 pub mod pods;
 pub mod record;
+mod requests;
 pub mod status;
 pub mod views;
 pub mod watch;
 
 use std::time::Duration;
+
+use prometheus_client::registry::Registry;
 
 pub use agents::{AgentWatch, Agents};
 pub use attachments::Attachments;
@@ -33,6 +36,13 @@ pub const FIELD_MANAGER: &str = "node-termination-operator";
 /// How long a call of the control path may take. The API server answers a write in milliseconds, in a burst in
 /// tenths of a second; after this the pass is over and the next one looks again.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Puts what the calls to the API server tell into the registry.
+pub fn register(registry: &mut Registry) {
+    outage::register(registry);
+    denied::register(registry);
+    requests::register(registry);
+}
 
 /// A call to the API server that failed.
 #[derive(Debug, thiserror::Error)]

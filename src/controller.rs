@@ -15,6 +15,7 @@ pub mod metrics;
 pub mod policy;
 mod prune;
 mod received;
+mod standing;
 mod term;
 pub mod termination;
 
@@ -22,4 +23,5 @@ pub use evictor::Evictor;
 pub use hand_over::HandOver;
 pub use leading::{Parts, lead};
 pub use metrics::Metrics;
+pub use standing::Standing;
 pub use term::Term;

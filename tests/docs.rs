@@ -183,41 +183,6 @@ fn every_option_is_documented() {
     }
 }
 
-fn files(folder: &Path, ending: &str, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            files(&path, ending, found);
-        } else if path.to_str().unwrap().ends_with(ending) {
-            found.push(path);
-        }
-    }
-}
-
-#[test]
-fn every_metric_is_documented() {
-    let document = read("docs/metrics.md");
-    let mut sources = Vec::new();
-    files(&root().join("src"), ".rs", &mut sources);
-    let mut names = Vec::new();
-    for source in sources {
-        if source.ends_with("tests.rs") {
-            continue;
-        }
-        let text = fs::read_to_string(source).unwrap();
-        let plain = literals_after(&text, "registry.register(");
-        names.extend(plain.into_iter().map(str::to_owned));
-        let seconds = literals_after(&text, "registry.register_with_unit(");
-        names.extend(seconds.iter().map(|name| format!("{name}_seconds")));
-    }
-    assert!(names.len() >= 14, "{names:?}");
-    for name in names {
-        let name = format!("node_termination_operator_{name}");
-        let documented = row(&document, &name).or_else(|| row(&document, &format!("{name}_total")));
-        assert!(documented.is_some(), "{name} is not documented");
-    }
-}
-
 /// Where a source file that a document names stands.
 fn source(name: &str) -> PathBuf {
     let below = if name.starts_with("tests/") || name.starts_with("src/") {

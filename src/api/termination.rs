@@ -246,6 +246,17 @@ pub enum SignalKind {
 }
 
 impl SignalKind {
+    /// Every kind.
+    pub const ALL: [Self; 7] = [
+        Self::SpotInterruption,
+        Self::CapacityReservation,
+        Self::InstanceStateChange,
+        Self::AutoScalingTermination,
+        Self::ScheduledMaintenance,
+        Self::RebalanceRecommendation,
+        Self::Manual,
+    ];
+
     /// The kind as it stands in objects, taints, logs and metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -8,7 +8,7 @@ use kube::client::ClientBuilder;
 use kube::{Client, Config};
 use tower::util::MapFutureLayer;
 
-use super::outage;
+use super::{outage, requests};
 use crate::clock::{self, Server};
 pub use lanes::Lanes;
 
@@ -36,15 +36,16 @@ impl Clients {
     pub async fn infer() -> anyhow::Result<Self> {
         let mut config = Config::infer().await?;
         config.default_retry = false;
-        let client = || {
+        let client = |name| {
+            let heard = MapFutureLayer::new(move |answer| heard(answer, name));
             ClientBuilder::try_from(config.clone())
-                .map(|builder| builder.with_layer(&MapFutureLayer::new(heard)).build())
+                .map(|builder| builder.with_layer(&heard).build())
         };
         Ok(Self {
-            control: client()?,
-            stores: client()?,
+            control: client("control")?,
+            stores: client("stores")?,
             views: Lanes::new(&config)?,
-            evictions: client()?,
+            evictions: client("evictions")?,
         })
     }
 }
@@ -52,11 +53,14 @@ impl Clients {
 /// Every answer tells what time it is, and that the API server is there. That of a watch begins at once.
 async fn heard<B, E>(
     answer: impl Future<Output = Result<http::Response<B>, E>>,
+    client: &'static str,
 ) -> Result<http::Response<B>, E> {
     let sent = Instant::now();
     let result = answer.await;
     let well = |answer: &http::Response<B>| !answer.status().is_server_error();
     outage::ended(result.as_ref().is_ok_and(well));
+    let code = result.as_ref().ok().map(|answer| answer.status().as_u16());
+    requests::answered(client, code);
     if let Ok(answer) = &result {
         let date = answer.headers().get(http::header::DATE);
         let date = date.and_then(|d| d.to_str().ok());

@@ -6,6 +6,8 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 
 use crate::clock;
@@ -30,6 +32,8 @@ type Entries = BTreeMap<&'static str, BTreeMap<String, Entry>>;
 
 static DENIED: Mutex<Entries> = Mutex::new(BTreeMap::new());
 
+static MISSING: LazyLock<Gauge> = LazyLock::new(Gauge::default);
+
 static CHANGES: LazyLock<watch::Sender<()>> = LazyLock::new(|| watch::Sender::new(()));
 
 /// Something that the operator may not do.
@@ -46,10 +50,23 @@ struct Entry {
     asked: Instant,
 }
 
+/// Puts the metric into the registry.
+pub(super) fn register(registry: &mut Registry) {
+    registry.register(
+        "permissions_missing",
+        "Sorts of calls that the operator's roles do not allow",
+        MISSING.clone(),
+    );
+}
+
 /// All that the operator was last not allowed to do.
 #[must_use]
 pub fn all() -> Vec<Denied> {
     let denied = DENIED.lock().unwrap_or_else(PoisonError::into_inner);
+    told_of(&denied)
+}
+
+fn told_of(denied: &Entries) -> Vec<Denied> {
     let entries = denied.values().flat_map(BTreeMap::values);
     told(entries.map(|entry| &entry.denied))
 }
@@ -97,7 +114,7 @@ pub(super) fn allowed(act: &'static str, namespace: &str) {
     }
     forget_unwanted(entries);
     if entries.len() < before {
-        CHANGES.send_replace(());
+        tell(&denied);
     }
 }
 
@@ -130,8 +147,17 @@ pub(super) fn forbidden(act: &'static str, namespace: &str, message: &str) {
         "the operator's roles do not allow it"
     );
     let since = clock::now();
-    let denied = Denied { what, since };
-    entries.insert(namespace.to_owned(), Entry { denied, asked });
+    let new = Entry {
+        denied: Denied { what, since },
+        asked,
+    };
+    entries.insert(namespace.to_owned(), new);
+    tell(&denied);
+}
+
+fn tell(denied: &Entries) {
+    let missing = told_of(denied).len();
+    MISSING.set(i64::try_from(missing).unwrap_or(i64::MAX));
     CHANGES.send_replace(());
 }
 

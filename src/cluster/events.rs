@@ -20,6 +20,30 @@ const QUEUE: usize = 2048;
 /// Where Events about objects without a namespace are.
 const NAMESPACE: &str = "default";
 
+/// Every reason of an Event, in order.
+pub const REASONS: [&str; 20] = [
+    "BackInService",
+    "Blocked",
+    "Canceled",
+    "CordonLifted",
+    "Cordoned",
+    "DeadlineAtRisk",
+    "DrainIncomplete",
+    "Failed",
+    "Forbidden",
+    "Forced",
+    "GraceCut",
+    "HandsOver",
+    "LimitReached",
+    "MaintenanceWindow",
+    "NodeNotFound",
+    "OutOfService",
+    "RegisteredAnew",
+    "Released",
+    "Returned",
+    "Uncordoned",
+];
+
 /// Something that happened, for `kubectl describe` and `kubectl get events`.
 #[derive(Clone, Debug)]
 pub struct Happening {
@@ -54,6 +78,7 @@ impl Events {
 
     /// Hands one in. It is dropped when too many wait: the object's status says the same.
     pub fn emit(&self, happening: Happening) {
+        debug_assert!(REASONS.contains(&happening.reason), "{}", happening.reason);
         if self.queue.try_send(happening).is_err() {
             tracing::debug!("an event was dropped: too many wait");
         }

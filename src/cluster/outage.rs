@@ -27,7 +27,7 @@ struct Calls {
 }
 
 /// Puts the metric into the registry.
-pub fn register(registry: &mut Registry) {
+pub(super) fn register(registry: &mut Registry) {
     registry.register(
         "api_server_failing",
         "Whether the last call to the API server failed",

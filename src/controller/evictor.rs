@@ -4,21 +4,24 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use kube::Client;
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::{Client, Resource};
 use tokio::sync::{Notify, broadcast, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::metrics::Metrics;
 use super::term::Term;
-use crate::api::termination::BlockReason;
+use crate::api::termination::{BlockReason, NodeTermination};
 use crate::clock;
+use crate::cluster::events::{Events, Happening};
 use crate::cluster::watch::BudgetEvent;
 use crate::cluster::{Gate, pods};
 use crate::drain::plan::Candidate;
 use crate::drain::queue::Work;
 use crate::drain::slots::Slots;
 use crate::drain::{Answer, Order, Plan, Preview, Queue, preview};
+use crate::lifecycle;
 use crate::telemetry::Pulse;
 
 /// While records and cordons are outstanding, so many evictions go on all the same.
@@ -29,11 +32,25 @@ const GATE_LOOK: Duration = Duration::from_millis(30);
 const IDLE_TURN: Duration = Duration::from_secs(10);
 /// A subscriber that falls further behind than this looks at everything again.
 const CHANGES: usize = 8192;
+/// So many pods of a node get an Event of their own. Of a node with more it is clear by then.
+const POD_EVENTS_MAX: u32 = 10;
+
+/// A node whose pods leave.
+struct Leaving {
+    name: Arc<str>,
+    /// On whose account.
+    incident: ObjectReference,
+    /// The same in words.
+    why: String,
+    /// How many pods got an Event.
+    told: u32,
+}
 
 /// The engine. Budgets are told to it always, so that a new leader need not list them; it sends only while it runs.
 pub struct Evictor {
     queue: Mutex<Queue>,
-    names: Mutex<HashMap<String, Arc<str>>>,
+    /// By the node's UID.
+    nodes: Mutex<HashMap<String, Leaving>>,
     news: Notify,
     budgets_known: watch::Sender<bool>,
     changes: broadcast::Sender<Arc<str>>,
@@ -41,15 +58,16 @@ pub struct Evictor {
     gate: Gate,
     metrics: Metrics,
     term: Term,
+    events: Events,
 }
 
 impl Evictor {
     /// An engine with an empty queue. It sends nothing once the term is over.
     #[must_use]
-    pub fn new(client: Client, gate: Gate, metrics: Metrics, term: Term) -> Self {
+    pub fn new(client: Client, gate: Gate, metrics: Metrics, events: Events, term: Term) -> Self {
         Self {
             queue: Mutex::default(),
-            names: Mutex::default(),
+            nodes: Mutex::default(),
             news: Notify::new(),
             budgets_known: watch::Sender::new(false),
             changes: broadcast::Sender::new(CHANGES),
@@ -57,6 +75,7 @@ impl Evictor {
             gate,
             metrics,
             term,
+            events,
         }
     }
 
@@ -85,9 +104,10 @@ impl Evictor {
             .await;
     }
 
-    /// Hands a node's pods over, in place of those handed over before.
-    pub fn offer(&self, node: &str, uid: &str, candidates: Vec<Candidate>) {
-        self.name(node, uid);
+    /// Hands the pods of the incident's node over, in place of those handed over before.
+    pub fn offer(&self, incident: &NodeTermination, candidates: Vec<Candidate>) {
+        let uid = incident.node_uid().unwrap_or_default();
+        self.name(incident, uid);
         let (new, changed) = {
             let mut queue = self.queue();
             let before = reasons(queue.work(uid));
@@ -106,10 +126,7 @@ impl Evictor {
     pub fn withdraw(&self, uid: &str) {
         self.queue().withdraw(uid);
         self.news.notify_one();
-        self.names
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(uid);
+        self.nodes().remove(uid);
     }
 
     /// Which of a node's pods are blocked, and how many were deleted past a refusal.
@@ -146,13 +163,7 @@ impl Evictor {
         while let Some(done) = calls.join_next().await {
             self.settle(done, &mut slots);
         }
-        let nodes: Vec<String> = self
-            .names
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .keys()
-            .cloned()
-            .collect();
+        let nodes: Vec<String> = self.nodes().keys().cloned().collect();
         for uid in &nodes {
             self.withdraw(uid);
         }
@@ -181,6 +192,9 @@ impl Evictor {
         let Ok((order, answer)) = done else { return };
         tracing::debug!(pod = order.pod.full_name(), verb = ?order.verb, grace = order.grace.as_secs(), answer = answer.as_str(), "told to end");
         self.metrics.evicted(order.verb, &answer);
+        if answer == Answer::Accepted {
+            self.explain(&order);
+        }
         match &answer {
             Answer::Overloaded { .. } => slots.overloaded(),
             Answer::ServerError { .. } => slots.failed(&order.pod.uid),
@@ -213,20 +227,60 @@ impl Evictor {
         })
     }
 
-    fn name(&self, node: &str, uid: &str) {
-        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
-        if names.get(uid).is_none_or(|known| **known != *node) {
-            names.insert(uid.to_owned(), node.into());
+    fn name(&self, incident: &NodeTermination, uid: &str) {
+        let (node, mut nodes) = (&incident.spec.node_name, self.nodes());
+        let same = |known: &Leaving| {
+            *known.name == **node && known.incident.name == incident.metadata.name
+        };
+        let known = nodes.get(uid).is_some_and(same);
+        if !known {
+            let leaving = Leaving {
+                name: node.as_str().into(),
+                incident: incident.object_ref(&()),
+                why: lifecycle::why_pods_leave(incident),
+                told: 0,
+            };
+            nodes.insert(uid.to_owned(), leaving);
         }
     }
 
+    /// Publishes on the pod what was done to it beyond an eviction with its whole grace period: nothing else of the pod
+    /// outlives it. An ordinary eviction costs one request and no Event.
+    fn explain(&self, order: &Order) {
+        let mut nodes = self.nodes();
+        let Some(leaving) = nodes.get_mut(&*order.node) else {
+            return;
+        };
+        let Some(news) = lifecycle::news_of_pod(order, &leaving.why) else {
+            return;
+        };
+        leaving.told += 1;
+        if leaving.told > POD_EVENTS_MAX {
+            return;
+        }
+        self.events.emit(Happening {
+            regarding: ObjectReference {
+                api_version: Some("v1".to_owned()),
+                kind: Some("Pod".to_owned()),
+                namespace: Some(order.pod.namespace.clone()),
+                name: Some(order.pod.name.clone()),
+                uid: Some(order.pod.uid.clone()),
+                ..ObjectReference::default()
+            },
+            related: Some(leaving.incident.clone()),
+            warning: news.warning,
+            reason: news.reason,
+            action: "Terminate",
+            note: news.note,
+        });
+    }
+
+    fn nodes(&self) -> MutexGuard<'_, HashMap<String, Leaving>> {
+        self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn tell(&self, uid: &str) {
-        let name = self
-            .names
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(uid)
-            .cloned();
+        let name = self.nodes().get(uid).map(|leaving| leaving.name.clone());
         if let Some(name) = name {
             // Nobody listens while the last leader task ends.
             let _ = self.changes.send(name);
@@ -289,8 +343,16 @@ mod tests {
         let (lead, until) = watch::channel(Some(Instant::now()));
         let metrics = Metrics::register(&mut Registry::default());
         let client = Client::new(service, "default");
-        let evictor = Evictor::new(client, Gate::default(), metrics, Term::new(until));
-        evictor.offer("node", "uid", vec![candidate()]);
+        let events = Events::start(client.clone(), "op".into(), CancellationToken::new());
+        let evictor = Evictor::new(client, Gate::default(), metrics, events, Term::new(until));
+        let incident = serde_json::json!({
+            "apiVersion": "nodetermination.dev/v1alpha1",
+            "kind": "NodeTermination",
+            "metadata": {"name": "i-1"},
+            "spec": {"nodeName": "node", "nodeUID": "uid", "instanceID": "i-1"},
+        });
+        let incident: NodeTermination = serde_json::from_value(incident).unwrap();
+        evictor.offer(&incident, vec![candidate()]);
         let (slots, mut calls) = (Slots::default(), JoinSet::new());
 
         evictor.fill(&mut calls, &slots);

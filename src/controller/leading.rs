@@ -62,6 +62,7 @@ pub async fn lead(parts: Parts, stop: CancellationToken) {
     if stop.run_until_cancelled(warm(&parts)).await.is_none() {
         return;
     }
+    parts.metrics.begin();
     let recorder = Recorder {
         client: parts.clients.control.clone(),
         gate: parts.gate.clone(),

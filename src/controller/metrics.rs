@@ -1,27 +1,44 @@
 //! What the controllers count.
 
-use std::sync::atomic::AtomicU64;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
 
-use crate::api::termination::{Outcome, SignalKind};
+use crate::api::Time;
+use crate::api::termination::{NodeTermination, NodeTerminationStatus, Outcome, SignalKind};
 use crate::drain::{Answer, Verb};
 
+/// From a second, which is how exact the times in events are, to the hour of a held lifecycle hook, in seconds.
+const SINCE_NOTICE: [f64; 12] = [
+    1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 90.0, 120.0, 300.0, 900.0, 3600.0,
+];
+
+/// How a drain can end.
+const ENDS: [Outcome; 3] = [
+    Outcome::Drained,
+    Outcome::DrainIncomplete,
+    Outcome::NodeGone,
+];
+
 /// The controllers' metrics; cheap to clone.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Metrics {
     evictions: Family<EvictionLabels, Counter>,
     passes: Family<PassLabels, Counter>,
     finished: Family<FinishedLabels, Counter>,
+    drains: Family<FinishedLabels, Counter>,
+    since_notice: Family<SinceNoticeLabels, Histogram>,
     waiting: Gauge,
     views: Gauge,
-    open: Gauge,
     slots: Gauge<u64, AtomicU64>,
     uncovered: Gauge,
+    leads: Arc<AtomicBool>,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -42,11 +59,32 @@ struct FinishedLabels {
     outcome: &'static str,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct SinceNoticeLabels {
+    kind: &'static str,
+    step: &'static str,
+}
+
 impl Metrics {
+    fn new() -> Self {
+        Self {
+            evictions: Family::default(),
+            passes: Family::default(),
+            finished: Family::default(),
+            drains: Family::default(),
+            since_notice: Family::new_with_constructor(|| Histogram::new(SINCE_NOTICE)),
+            waiting: Gauge::default(),
+            views: Gauge::default(),
+            slots: Gauge::default(),
+            uncovered: Gauge::default(),
+            leads: Arc::default(),
+        }
+    }
+
     /// Metrics in the registry.
     #[must_use]
     pub fn register(registry: &mut Registry) -> Self {
-        let metrics = Self::default();
+        let metrics = Self::new();
         registry.register(
             "evictions",
             "Pods told to end, by verb and the API server's answer",
@@ -63,6 +101,17 @@ impl Metrics {
             metrics.finished.clone(),
         );
         registry.register(
+            "drains",
+            "Drains that ended, by the most urgent kind and how",
+            metrics.drains.clone(),
+        );
+        registry.register_with_unit(
+            "since_notice",
+            "Time from AWS's notice to the cordon, and to the end of the drain",
+            Unit::Seconds,
+            metrics.since_notice.clone(),
+        );
+        registry.register(
             "budget_waiting_pods",
             "Pods that wait for room in their disruption budget",
             metrics.waiting.clone(),
@@ -71,11 +120,6 @@ impl Metrics {
             "open_pod_views",
             "Nodes whose pods are watched",
             metrics.views.clone(),
-        );
-        registry.register(
-            "open_terminations",
-            "Terminations that are not finished",
-            metrics.open.clone(),
         );
         registry.register(
             "eviction_slots",
@@ -87,7 +131,27 @@ impl Metrics {
             "Spot nodes that neither a policy nor Karpenter nor EKS drains",
             metrics.uncovered.clone(),
         );
+        metrics.begin_at_zero();
         metrics
+    }
+
+    /// A counter that appears with its first event shows no increase: those that somebody is woken for are there before.
+    fn begin_at_zero(&self) {
+        for kind in SignalKind::ALL {
+            for outcome in ENDS {
+                drop(
+                    self.drains
+                        .get_or_create(&FinishedLabels::of(kind, outcome)),
+                );
+            }
+            let mismatch = FinishedLabels::of(kind, Outcome::IdentityMismatch);
+            drop(self.finished.get_or_create(&mismatch));
+        }
+        let (verb, answer) = ("Delete", Answer::Accepted.as_str());
+        drop(
+            self.evictions
+                .get_or_create(&EvictionLabels { verb, answer }),
+        );
     }
 
     pub(super) fn evicted(&self, verb: Verb, answer: &Answer) {
@@ -111,11 +175,39 @@ impl Metrics {
 
     pub(super) fn finished(&self, kind: SignalKind, outcome: Outcome) {
         self.finished
-            .get_or_create(&FinishedLabels {
-                kind: kind.as_str(),
-                outcome: outcome.as_str(),
-            })
+            .get_or_create(&FinishedLabels::of(kind, outcome))
             .inc();
+    }
+
+    /// Counts the end of a drain, and times the steps that the record shows and did not show before.
+    pub(super) fn progressed(
+        &self,
+        object: &NodeTermination,
+        before: &NodeTerminationStatus,
+        now: &NodeTerminationStatus,
+    ) {
+        let kind = now.reason.unwrap_or_default();
+        let ended = now.outcome.filter(|o| ENDS.contains(o));
+        if let Some(outcome) = ended.filter(|_| before.outcome.is_none()) {
+            self.drains
+                .get_or_create(&FinishedLabels::of(kind, outcome))
+                .inc();
+        }
+        let Some(notice) = notice(object, kind) else {
+            return;
+        };
+        for (step, then, at) in [
+            ("cordoned", &before.cordoned_at, &now.cordoned_at),
+            ("drained", &before.drained_at, &now.drained_at),
+        ] {
+            if let Some(at) = at.as_ref().filter(|_| then.is_none()) {
+                let seconds = at.0.duration_since(notice.0).as_secs_f64().max(0.0);
+                let kind = kind.as_str();
+                self.since_notice
+                    .get_or_create(&SinceNoticeLabels { kind, step })
+                    .observe(seconds);
+            }
+        }
     }
 
     pub(super) fn queue(&self, waiting: usize, slots: usize) {
@@ -123,10 +215,20 @@ impl Metrics {
         self.slots.set(slots as u64);
     }
 
+    /// We lead: what the records show is ours to tell.
+    pub(super) fn begin(&self) {
+        self.leads.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn leads(&self) -> bool {
+        self.leads.load(Ordering::Relaxed)
+    }
+
     /// We lead no more: the next leader tells.
     pub(super) fn clear(&self) {
+        self.leads.store(false, Ordering::Relaxed);
         self.queue(0, 0);
-        self.open(0, 0);
+        self.views(0);
         self.uncovered(0);
     }
 
@@ -135,9 +237,23 @@ impl Metrics {
         self.uncovered.set(i64::try_from(nodes).unwrap_or(i64::MAX));
     }
 
-    pub(super) fn open(&self, terminations: usize, views: usize) {
-        self.open
-            .set(i64::try_from(terminations).unwrap_or(i64::MAX));
-        self.views.set(i64::try_from(views).unwrap_or(i64::MAX));
+    pub(super) fn views(&self, open: usize) {
+        self.views.set(i64::try_from(open).unwrap_or(i64::MAX));
     }
+}
+
+impl FinishedLabels {
+    fn of(kind: SignalKind, outcome: Outcome) -> Self {
+        Self {
+            kind: kind.as_str(),
+            outcome: outcome.as_str(),
+        }
+    }
+}
+
+/// When AWS first gave notice of that kind.
+fn notice(object: &NodeTermination, kind: SignalKind) -> Option<&Time> {
+    let signals = object.spec.signals.iter();
+    let times = signals.filter(|s| s.kind == kind).map(|s| &s.notice_time);
+    times.min_by_key(|time| time.0)
 }

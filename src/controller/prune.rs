@@ -33,12 +33,7 @@ pub(super) async fn run(context: Arc<Context>, stop: CancellationToken) {
         if stop.run_until_cancelled(sweep).await.is_none() {
             return;
         }
-        let open = context
-            .terminations
-            .all()
-            .filter(|t| t.0.as_ref().is_ok_and(is_open))
-            .count();
-        context.metrics.open(open, context.views.open_count());
+        context.metrics.views(context.views.open_count());
     }
 }
 

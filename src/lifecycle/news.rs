@@ -1,5 +1,7 @@
 //! What is worth an Event: cordoned, blocked, done, failed.
 
+pub(super) mod pod;
+
 use super::foresee::WOULD_DRAIN;
 use super::gone::REGISTERED_ANEW;
 use super::say::{CORDON_LIFTED, CORDONED, DRAINED, OUT_OF_SERVICE, UNDONE, waiting};
@@ -134,6 +136,12 @@ pub fn happenings(
         }
     }
     news
+}
+
+/// Whether the drain does not fit its deadline as things stand.
+#[must_use]
+pub fn is_at_risk(status: &NodeTerminationStatus) -> bool {
+    risk::forecast(status).is_some()
 }
 
 /// The operator's own pod is the last on its node.

@@ -7,7 +7,7 @@ use anyhow::Context;
 use node_termination_operator::api::policy::TerminationPolicy;
 use node_termination_operator::aws::{self, Metadata};
 use node_termination_operator::clock;
-use node_termination_operator::cluster::{Clients, Gate, Nodes, Objects, outage};
+use node_termination_operator::cluster::{self, Clients, Gate, Nodes, Objects};
 use node_termination_operator::source::{self, Recorder, imds};
 use node_termination_operator::telemetry::{self, Health, Timeline};
 use prometheus_client::registry::Registry;
@@ -29,7 +29,8 @@ pub(super) async fn serve(options: &Agent) -> anyhow::Result<()> {
 
     let mut registry = Registry::with_prefix(METRICS_PREFIX);
     clock::register(&mut registry);
-    outage::register(&mut registry);
+    cluster::register(&mut registry);
+    telemetry::register_build(&mut registry, "agent");
     let (health, stop) = (Health::default(), CancellationToken::new());
     let monitor = monitor(&clients, &mut registry, &health, &stop);
     let registry = Arc::new(RwLock::new(registry));

@@ -8,8 +8,8 @@ use node_termination_operator::api::policy::TerminationPolicy;
 use node_termination_operator::api::termination::NodeTermination;
 use node_termination_operator::aws::{self, Aws};
 use node_termination_operator::cluster::events::Events;
-use node_termination_operator::cluster::{self, AgentWatch, Clients, Gate, Nodes, Objects, outage};
-use node_termination_operator::controller::{self, Evictor, HandOver, Parts, Term};
+use node_termination_operator::cluster::{self, AgentWatch, Clients, Gate, Nodes, Objects};
+use node_termination_operator::controller::{self, Evictor, HandOver, Parts, Standing, Term};
 use node_termination_operator::telemetry::{self, Health, Timeline};
 use node_termination_operator::{clock, leader, source};
 use prometheus_client::registry::Registry;
@@ -37,7 +37,8 @@ pub(super) async fn serve(options: &Controller) -> anyhow::Result<()> {
 
     let mut registry = Registry::with_prefix(METRICS_PREFIX);
     clock::register(&mut registry);
-    outage::register(&mut registry);
+    cluster::register(&mut registry);
+    telemetry::register_build(&mut registry, "controller");
     let (health, stop) = (Health::default(), CancellationToken::new());
     let lease = leader::Config {
         namespace: namespace.clone(),
@@ -104,10 +105,12 @@ fn parts(
     let gate = Gate::default();
     let nodes = Arc::new(Nodes::default());
     let metrics = controller::Metrics::register(registry);
+    let events = Events::start(clients.control.clone(), identity.to_owned(), stop.clone());
     let evictor = Arc::new(Evictor::new(
         clients.evictions.clone(),
         gate.clone(),
         metrics.clone(),
+        events.clone(),
         term.clone(),
     ));
     tokio::spawn(cluster::watch::nodes(
@@ -120,13 +123,16 @@ fn parts(
         engine.budgets(event);
     });
     tokio::spawn(budgets);
+    let policies = Objects::<TerminationPolicy>::start(clients.stores.clone(), stop.clone());
+    let terminations = Objects::<NodeTermination>::start(clients.stores.clone(), stop.clone());
+    Standing::register(registry, &terminations, &policies, &metrics);
     Ok(Parts {
-        policies: Objects::<TerminationPolicy>::start(clients.stores.clone(), stop.clone()),
-        terminations: Objects::<NodeTermination>::start(clients.stores.clone(), stop.clone()),
+        policies,
+        terminations,
         aws: Aws::new(aws::Metrics::register(registry))?,
-        events: Events::start(clients.control.clone(), identity.to_owned(), stop.clone()),
+        events,
         timeline: Timeline::register(registry),
-        source_metrics: source::Metrics::register(registry),
+        source_metrics: source::Metrics::register(registry).begun_at_zero(),
         health: health.clone(),
         agents: AgentWatch::start(clients.stores.clone(), namespace, stop.clone()),
         hand_over: HandOver::default(),

@@ -8,6 +8,30 @@ use prometheus_client::registry::Registry;
 
 use crate::api::termination::SignalKind;
 
+/// Why a message may be deleted without a record.
+const DISCARD_REASONS: [&str; 17] = [
+    "OtherDetailType",
+    "OtherTransition",
+    "OtherState",
+    "OtherHealthEvent",
+    "NoInstance",
+    "TestNotification",
+    "OtherNotification",
+    "Malformed",
+    "UnknownInstance",
+    "Expired",
+    "NoPolicy",
+    "Ignored",
+    "LateDuplicate",
+    "NothingToFollow",
+    "SignalsTruncated",
+    "Invalid",
+    "TooManyIncidents",
+];
+
+/// How a launch ends whose hook nobody completes.
+const LAUNCHES_LOST: [&str; 4] = ["Expired", "Overdue", "LeaseLost", "TooMany"];
+
 /// The sources' metrics; cheap to clone.
 #[derive(Clone, Default)]
 pub struct Metrics {
@@ -61,6 +85,19 @@ impl Metrics {
         metrics
     }
 
+    /// A counter that appears with its first event shows no increase: those that somebody is woken for are there before.
+    /// Not for agents, of which there are many: they read no queue.
+    #[must_use]
+    pub fn begun_at_zero(self) -> Self {
+        for outcome in LAUNCHES_LOST {
+            drop(self.launches.get_or_create(&LaunchLabels { outcome }));
+        }
+        for reason in DISCARD_REASONS {
+            drop(self.discarded.get_or_create(&DiscardLabels { reason }));
+        }
+        self
+    }
+
     pub(super) fn signal(&self, kind: SignalKind, outcome: &'static str) {
         self.signals
             .get_or_create(&SignalLabels {
@@ -71,6 +108,7 @@ impl Metrics {
     }
 
     pub(super) fn discarded(&self, reason: &'static str) {
+        debug_assert!(DISCARD_REASONS.contains(&reason), "{reason}");
         self.discarded
             .get_or_create(&DiscardLabels { reason })
             .inc();

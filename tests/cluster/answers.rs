@@ -42,6 +42,8 @@ async fn order(corner: &Corner, name: &str) -> Order {
         pod: Arc::new(api.get(name).await.unwrap().into()),
         verb: Verb::Evict,
         grace: jiff::SignedDuration::from_secs(7),
+        own_grace: jiff::SignedDuration::from_secs(7),
+        past: None,
         pin_version: false,
         mark_disruption: false,
         permit: None,

@@ -223,6 +223,8 @@ async fn an_eviction_names_the_pods_uid_so_another_pod_of_that_name_lives() {
         pod: Arc::new(api.get(&name).await.unwrap().into()),
         verb: Verb::Evict,
         grace: SignedDuration::from_secs(7),
+        own_grace: SignedDuration::from_secs(7),
+        past: None,
         pin_version: false,
         mark_disruption: false,
         permit: None,

@@ -61,7 +61,7 @@ impl Moments {
 
 /// What the program of the test bed says of each object.
 async fn judged(objects: &[&Value], arguments: &[&str]) -> Vec<Value> {
-    let program = tokio::task::spawn_blocking(|| Binaries::on_demand("kstatus"));
+    let program = tokio::task::spawn_blocking(|| Binaries::extra("kstatus"));
     let mut child = Command::new(program.await.unwrap().unwrap())
         .args(arguments)
         .stdin(Stdio::piped())

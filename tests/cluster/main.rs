@@ -36,3 +36,4 @@ mod telling;
 mod turns;
 mod volumes;
 mod waiting;
+mod watched;

@@ -62,7 +62,7 @@ fn lane(config: &Config) -> anyhow::Result<Client> {
         .with_layer(&MapErrLayer::new(BoxError::from))
         .with_layer(&option_layer(config.auth_layer()?))
         .with_layer(&config.extra_headers_layer()?)
-        .with_layer(&MapFutureLayer::new(super::heard));
+        .with_layer(&MapFutureLayer::new(|answer| super::heard(answer, "views")));
     Ok(client.build())
 }
 

@@ -177,11 +177,7 @@ fn offer(object: &NodeTermination, view: &View<'_>, plan: Plan, context: &Contex
         memory.seen.extend(new);
         memory.came.clone_from(&plan.came);
     });
-    context.evictor.offer(
-        &object.spec.node_name,
-        object.node_uid().unwrap_or_default(),
-        plan.candidates,
-    );
+    context.evictor.offer(view.object, plan.candidates);
 }
 
 async fn read_hook(object: &NodeTermination, action: ActionKey, context: &Context) {

@@ -14,7 +14,9 @@ use super::Context;
 use super::memory::Memory;
 use super::observe::Seen;
 use crate::api::condition::{self, RECONCILING};
-use crate::api::termination::{NodeTermination, NodeTerminationStatus, Phase, VolumesStatus};
+use crate::api::termination::{
+    NodeTermination, NodeTerminationStatus, Outcome, Phase, SignalKind, VolumesStatus,
+};
 use crate::clock;
 use crate::cluster::events::Happening;
 use crate::cluster::{self, status};
@@ -224,17 +226,16 @@ fn tell(
     context: &Context,
 ) {
     let name = object.name_any();
-    if before.phase != status.phase {
-        let phase = status.phase.map_or("", Phase::as_str);
-        tracing::info!(phase, node = object.spec.node_name, outcome = ?status.outcome, "phase");
-    }
     if before.drained_at.is_none() && status.drained_at.is_some() {
         context.timeline.reached(&name, "drained");
     }
     if before.released_at.is_none() && status.released_at.is_some() {
         context.timeline.reached(&name, "released");
     }
-    for news in lifecycle::happenings(object, before, status) {
+    context.metrics.progressed(object, before, status);
+    let news = lifecycle::happenings(object, before, status);
+    log(object, before, status, &news);
+    for news in news {
         publish(object, news, context);
     }
     if let (Some(phase), Some(outcome)) = (status.phase, status.outcome)
@@ -243,13 +244,32 @@ fn tell(
         context
             .metrics
             .finished(status.reason.unwrap_or_default(), outcome);
+    }
+}
+
+/// One line for each change of the phase, the last with the whole record, and one for whatever else needs attention.
+fn log(
+    object: &NodeTermination,
+    before: &NodeTerminationStatus,
+    status: &NodeTerminationStatus,
+    news: &[News],
+) {
+    let node = &object.spec.node_name;
+    let phase = status.phase.map_or("", Phase::as_str);
+    let outcome = status.outcome.map(Outcome::as_str);
+    let attention = |n: &&News| n.warning;
+    for news in news.iter().filter(attention) {
+        let (reason, note) = (news.reason, &news.note);
+        tracing::warn!(node, reason, note, "needs attention");
+    }
+    if status.phase.is_some_and(Phase::is_finished) {
         let record = serde_json::json!({"spec": object.spec, "status": status}).to_string();
-        tracing::info!(
-            phase = phase.as_str(),
-            outcome = outcome.as_str(),
-            record,
-            "incident over"
-        );
+        tracing::info!(node, phase, outcome, record, "incident over");
+    } else if before.phase != status.phase {
+        let reason = status.reason.map(SignalKind::as_str);
+        let waiting = status.waiting.as_ref().map(|w| w.reason.as_str());
+        let deadline = status.deadline.as_ref().map(|d| format!("{:.0}", d.0));
+        tracing::info!(node, phase, reason, outcome, waiting, deadline, "phase");
     }
 }
 

@@ -58,6 +58,10 @@ pub struct Order {
     pub verb: Verb,
     /// The grace period to send.
     pub grace: SignedDuration,
+    /// The grace period that it would have without the deadline.
+    pub own_grace: SignedDuration,
+    /// What a deletion goes past, if anything refuses the pod.
+    pub past: Option<Block>,
     /// Send the resource version too: without it the server retries a UID conflict for ten seconds on pods
     /// that are pending, finished or terminating.
     pub pin_version: bool,
@@ -292,6 +296,8 @@ impl Entry {
             node: self.node.clone(),
             verb,
             grace: self.candidate.window.grace(self.candidate.grace, now),
+            own_grace: self.candidate.grace,
+            past: self.block.clone().filter(|_| verb == Verb::Delete),
             pin_version: budget::is_exempt(&pod),
             mark_disruption: verb == Verb::Delete
                 && pod.owner.as_ref().is_some_and(|o| o.kind == "Job"),

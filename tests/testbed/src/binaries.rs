@@ -65,10 +65,6 @@ const TOOLS: [Tool; 7] = [
     ),
 ];
 
-/// What single tests ask for. Each is built when it is first asked for, and its key is its own: another version of it
-/// builds no control plane anew.
-const ON_DEMAND: [Tool; 1] = [tool("kstatus", "kstatus", ".")];
-
 /// Paths of all programs.
 #[derive(Clone, Debug)]
 pub struct Binaries {
@@ -100,28 +96,6 @@ impl Binaries {
         given
             .filter(|path| path.is_file())
             .unwrap_or_else(|| self.cache.join(name))
-    }
-
-    /// The path of a program that is no part of the control plane; built if it is missing.
-    ///
-    /// # Errors
-    /// There is no such program, or it can not be built.
-    pub fn on_demand(name: &str) -> anyhow::Result<PathBuf> {
-        let tool = ON_DEMAND.iter().find(|tool| tool.name == name);
-        let tool = tool.with_context(|| format!("no program {name}"))?;
-        let cache = cache_root()?.join("node-termination-operator/testbed");
-        let cache = cache.join(format!("{name}-{}", digest(&[tool.module])?));
-        let path = cache.join(name);
-        if path.is_file() {
-            return Ok(path);
-        }
-        fs::create_dir_all(&cache).with_context(|| format!("create {}", cache.display()))?;
-        let _lock = lock(&cache.join("lock"))?;
-        if !path.is_file() {
-            build::check_go(Path::new(MODULES))?;
-            build::build(tool, &cache, 1, 1)?;
-        }
-        Ok(path)
     }
 
     /// `kubectl` alone, for a cluster that is not ours: the cached one, else the one on `PATH`.
@@ -189,23 +163,18 @@ pub(crate) fn cache_root() -> anyhow::Result<PathBuf> {
 
 /// Changes with anything that changes what is built.
 fn key() -> anyhow::Result<String> {
-    let digest = digest(&["etcd", "kubernetes", "kwok", "aemm"])?;
-    Ok(format!("{KUBERNETES_VERSION}-{digest}"))
-}
-
-/// The architecture, and a hash of what the modules hold: their pinned versions, and the source of one that has some.
-fn digest(modules: &[&str]) -> anyhow::Result<String> {
     let mut hash = Sha256::new();
-    for module in modules {
-        for file in ["go.mod", "go.sum", "main.go"] {
+    for module in ["etcd", "kubernetes", "kwok", "aemm"] {
+        for file in ["go.mod", "go.sum"] {
             let path = Path::new(MODULES).join(module).join(file);
-            if file != "main.go" || path.is_file() {
-                hash.update(fs::read(&path).with_context(|| format!("read {}", path.display()))?);
-            }
+            hash.update(fs::read(&path).with_context(|| format!("read {}", path.display()))?);
         }
     }
     let digest = hexadecimal(&hash.finalize());
-    Ok(format!("{}-{digest}", env::consts::ARCH))
+    Ok(format!(
+        "{KUBERNETES_VERSION}-{}-{digest}",
+        env::consts::ARCH
+    ))
 }
 
 /// The first six bytes of a digest.

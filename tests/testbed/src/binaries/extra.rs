@@ -13,7 +13,9 @@ use sha2::{Digest, Sha256};
 
 use super::{Binaries, MODULES, Tool, build, cache_root, hexadecimal, lock, tool};
 
-const EXTRAS: [Tool; 2] = [
+const EXTRAS: [Tool; 4] = [
+    tool("kstatus", "kstatus", "."),
+    tool("promrules", "promrules", "."),
     tool("helm", "helm", "helm.sh/helm/v4/cmd/helm"),
     tool(
         "helm-docs",
@@ -93,7 +95,8 @@ mod tests {
     #[test]
     fn each_program_is_cached_apart_from_the_others_and_from_the_control_plane() {
         let folders = EXTRAS.each_ref().map(|tool| folder(tool).unwrap());
-        assert_ne!(folders[0], folders[1]);
+        let different: std::collections::BTreeSet<_> = folders.iter().collect();
+        assert_eq!(different.len(), folders.len());
         let checkout = Path::new(env!("CARGO_MANIFEST_DIR"));
         assert!(folders.iter().all(|folder| !folder.starts_with(checkout)));
     }
