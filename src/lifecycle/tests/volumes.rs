@@ -16,7 +16,7 @@ fn volumes(world: &World) -> VolumesStatus {
     world.status().volumes.unwrap()
 }
 
-fn reason(world: &World) -> String {
+pub(super) fn reason(world: &World) -> String {
     let conditions = world.status().conditions;
     let said = condition::find(&conditions, "VolumesDetached").unwrap();
     said.reason.clone()
