@@ -29,8 +29,9 @@ async fn the_overlay_for_metadata_drains_a_node_that_its_agent_tells_of() {
     let site = Site::new().await;
     site.install("metadata").await;
     let _controller = site.controller().await;
-    let none = site.aws.create_queue("none").unwrap();
-    site.apply_example("metadata.yaml", &none, &json!({})).await;
+    let queue = site.aws.create_queue("unused").unwrap();
+    site.apply_example("metadata.yaml", &queue, &json!({}))
+        .await;
     let node = &site.nodes("spot", 1).await[0];
     let work = site.pods(node, 2, PodOptions::default()).await;
     let imds = Imds::start(&node.instance_id).unwrap();

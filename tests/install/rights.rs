@@ -41,7 +41,7 @@ const WRITTEN: Duration = Duration::from_secs(20);
 async fn the_roles_grant_what_is_used_and_nothing_else() {
     let site = Site::new().await;
     site.install("both").await;
-    let controller = site.controller().await;
+    let _controller = site.controller().await;
     let queue = site.aws.create_queue("events").unwrap();
     let settings = json!({"ttlSecondsAfterFinished": 10});
     site.apply_example("both.yaml", &queue, &settings).await;
@@ -54,24 +54,16 @@ async fn the_roles_grant_what_is_used_and_nothing_else() {
         forced(&site, &queue, &nodes[2]),
         held_twice(&site, &queue, &nodes[3]),
     );
-    let records = Api::<NodeTermination>::all(site.client.clone());
-    let pruned = async {
-        let gone = kube::runtime::wait::await_condition(
-            records,
-            &nodes[0].instance_id,
-            |r: Option<&NodeTermination>| r.is_none(),
-        );
-        Ok(tokio::time::timeout(Duration::from_mins(3), gone).await??)
-    };
-    pruned.await.map(drop).unwrap_or_else(|e: anyhow::Error| {
-        panic!(
-            "no record was pruned: {e:#}\n{}",
-            controller.process().tail()
-        )
-    });
+    await_pruned(&site, &nodes[0].instance_id).await;
     for account in [operator::NAME, operator::AGENT] {
         compare(&site, account).await;
     }
+}
+
+/// Waits for the housekeeping, which is each minute.
+async fn await_pruned(site: &Site, name: &str) {
+    let records = Api::<NodeTermination>::all(site.client.clone());
+    within(await_object(records, name, |r| r.is_none())).await;
 }
 
 /// Eviction, volumes, the end of a record.
