@@ -3,6 +3,14 @@ check:
     cargo fmt --all --check && cargo clippy --workspace --all-targets -- -D warnings
     cargo deny check --hide-inclusion-graph && cargo machete
 
+# All that a fresh clone must pass.
+ci:
+    .ci/run
+
+# Known vulnerabilities of what Cargo.lock names; they need a database from the network.
+advisories:
+    cargo deny check --hide-inclusion-graph advisories
+
 # Unit, property and table tests, and those against a real control plane.
 test *args:
     cargo test {{args}}
@@ -38,3 +46,24 @@ bench *args:
 # Random faults, from a random seed on: CHAOS_SEED names the first one, as a failed run prints it.
 chaos runs="30" nodes="100" seconds="30":
     CHAOS_RUNS={{runs}} CHAOS_NODES={{nodes}} CHAOS_SECONDS={{seconds}} cargo test --test chaos -- --nocapture whatever_fails
+
+# The image: a tag, platforms, and what docker buildx takes besides, such as --push or --load; buildah if there is no docker.
+image tag="node-termination-operator:dev" platforms="linux/amd64,linux/arm64" *args:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    if docker buildx version >/dev/null 2>&1; then
+        # The builder that docker has by itself knows one platform.
+        docker buildx inspect node-termination-operator >/dev/null 2>&1 ||
+            docker buildx create --name node-termination-operator --driver docker-container
+        docker buildx build --builder node-termination-operator --platform {{platforms}} --tag {{tag}} {{args}} .
+    else
+        buildah build --platform {{platforms}} --manifest {{tag}} --file Dockerfile {{args}} .
+    fi
+
+# The image's runtime stage around a binary that is built beside it, and whether it starts: no registry is needed.
+image-check profile="dev":
+    .ci/image {{profile}}
+
+# The files of a release beside the image.
+dist version image folder="dist":
+    .ci/dist {{version}} {{image}} {{folder}}

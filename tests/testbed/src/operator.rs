@@ -1,5 +1,7 @@
 //! The operator under test: installed as its users install it, run as a process of its own.
 
+mod pod;
+
 use std::{
     path::Path,
     process::{Command, ExitStatus},

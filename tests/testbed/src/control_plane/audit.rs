@@ -32,6 +32,8 @@ pub struct AuditEntry {
     pub verb: String,
     /// Who asked.
     pub user: String,
+    /// The API group of the resource; empty for the core group.
+    pub group: String,
     /// The plural name of the resource; empty for a path that is none, such as `/readyz`.
     pub resource: String,
     /// The part of the resource, such as `eviction`; empty for the whole.
@@ -122,6 +124,8 @@ struct User {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct ObjectRef {
+    #[serde(rename = "apiGroup")]
+    api_group: String,
     resource: String,
     subresource: String,
     namespace: String,
@@ -139,6 +143,7 @@ impl From<Event> for AuditEntry {
         Self {
             verb: event.verb,
             user: event.user.username,
+            group: event.object_ref.api_group,
             resource: event.object_ref.resource,
             subresource: event.object_ref.subresource,
             namespace: event.object_ref.namespace,
