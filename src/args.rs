@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use node_termination_operator::plugin::args::Plugin;
 use node_termination_operator::telemetry::LogFormat;
 
 /// Where a pod finds the namespace of its service account.
@@ -40,6 +41,8 @@ pub enum Command {
         #[arg(long, env = "NTO_VALUES")]
         values: PathBuf,
     },
+    /// What `kubectl nodetermination` does, where the binary is not installed under that name.
+    Kubectl(Plugin),
 }
 
 /// The options of every role.

@@ -12,6 +12,7 @@
 //!        drain ─► api                           pure
 //!        event ─► api                           pure
 //!      migrate ─► api                           pure
+//!       plugin ─► lifecycle, drain, api         pure
 //!      cluster ─► api, drain, clock             effects on Kubernetes
 //!          aws ─► clock                         effects on AWS
 //!  api, clock, leader, telemetry ─► (nothing of ours)
@@ -29,5 +30,6 @@ pub mod event;
 pub mod leader;
 pub mod lifecycle;
 pub mod migrate;
+pub mod plugin;
 pub mod source;
 pub mod telemetry;

@@ -12,13 +12,28 @@ use clap::Parser;
 use kube::ResourceExt;
 
 use args::{Args, Command};
+use node_termination_operator::plugin::{Called, args::Plugin};
 
 fn main() -> ExitCode {
+    let name = std::env::args_os().next().unwrap_or_default();
+    match Called::by(&name.to_string_lossy()) {
+        Called::Operator => operator(),
+        Called::Plugin => run::plugin(Plugin::parse()),
+        Called::Completion => {
+            let words = std::env::args_os().skip(1);
+            let words: Vec<String> = words.map(|w| w.to_string_lossy().into_owned()).collect();
+            run::completion(&words)
+        }
+    }
+}
+
+fn operator() -> ExitCode {
     let result = match Args::parse().command {
         Command::Controller(options) => run::controller(&options),
         Command::Agent(options) => run::agent(&options),
         Command::Crds { output_dir } => crds(output_dir.as_deref()),
         Command::Migrate { values } => migrate(&values),
+        Command::Kubectl(plugin) => return run::plugin(plugin),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -3,6 +3,7 @@
 mod agent;
 mod controller;
 mod descriptors;
+mod plugin;
 
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::{Agent, Controller, Process};
+pub use plugin::{completion, plugin};
 
 /// The prefix of every metric.
 const METRICS_PREFIX: &str = "node_termination_operator";

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 /// Which top-level module of `src` may use which others.
 const ARROWS: &[(&str, &[&str])] = &[
-    ("main", &["args", "run", "api", "migrate"]),
+    ("main", &["args", "run", "api", "migrate", "plugin"]),
     (
         "run",
         &[
@@ -25,9 +25,11 @@ const ARROWS: &[(&str, &[&str])] = &[
             "cluster",
             "api",
             "clock",
+            "drain",
+            "plugin",
         ],
     ),
-    ("args", &["telemetry"]),
+    ("args", &["telemetry", "plugin"]),
     (
         "controller",
         &[
@@ -57,6 +59,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("drain", &["api"]),
     ("event", &["api"]),
     ("migrate", &["api"]),
+    ("plugin", &["lifecycle", "drain", "api"]),
     ("cluster", &["api", "drain", "clock"]),
     ("aws", &["clock"]),
     ("clock", &[]),
@@ -66,7 +69,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// The modules that call nobody and do not know what time it is: `now` is an argument there.
-const PURE: &[&str] = &["api", "event", "drain", "lifecycle", "migrate"];
+const PURE: &[&str] = &["api", "event", "drain", "lifecycle", "migrate", "plugin"];
 
 /// The modules that may ask the machine what time it is: where the servers' time is made of it, and where no other
 /// clock's times are compared with it. All others ask `clock`.

@@ -5,7 +5,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use clap::Parser;
 use node_termination_operator::api;
+use node_termination_operator::plugin::{CALL, End, args};
 use serde_json::Value;
 
 fn root() -> &'static Path {
@@ -180,6 +182,50 @@ fn every_option_is_documented() {
     assert!(variables.len() >= 6, "{variables:?}");
     for variable in variables {
         assert!(document.contains(&format!("`{variable}`")), "{variable}");
+    }
+}
+
+/// The words of a command line, as a shell splits them.
+fn words(line: &str) -> Vec<String> {
+    let quoted = line.split('"').enumerate();
+    let words = quoted.flat_map(|(at, part)| match at % 2 {
+        0 => part.split_whitespace().collect(),
+        _ => vec![part],
+    });
+    words.map(str::to_owned).collect()
+}
+
+#[test]
+fn every_command_of_the_plugin_that_is_shown_is_understood_and_none_is_untold() {
+    let document = read("docs/kubectl-plugin.md");
+    let typed = format!("    $ {CALL} ");
+    let shown = document.lines().filter_map(|l| l.strip_prefix(&typed));
+    let mut commands = 0;
+    for line in shown {
+        let line = [vec![CALL.to_owned()], words(line)].concat();
+        args::Plugin::try_parse_from(&line).unwrap_or_else(|error| panic!("{line:?}: {error}"));
+        commands += 1;
+    }
+    assert!(commands >= 6, "{commands}");
+    let told = quoted(&document);
+    let told = |name: &str| {
+        told.iter()
+            .any(|text| text.split(' ').any(|word| word == name))
+    };
+    let command = args::command();
+    let subcommands = command.get_subcommands().filter(|c| c.get_name() != "help");
+    for subcommand in subcommands {
+        assert!(told(subcommand.get_name()), "{}", subcommand.get_name());
+        for option in subcommand.get_arguments().filter_map(clap::Arg::get_long) {
+            let option = format!("--{option}");
+            assert!(
+                told(&option) || option == "--help" || option == "--version",
+                "{option}"
+            );
+        }
+    }
+    for end in End::ALL {
+        assert!(row(&document, &end.code().to_string()).is_some(), "{end:?}");
     }
 }
 

@@ -9,7 +9,9 @@ pub fn of_signal(policy: &EffectivePolicy, signal: &Signal) -> Action {
     of_kind(policy, signal.kind)
 }
 
-fn of_kind(policy: &EffectivePolicy, kind: SignalKind) -> Action {
+/// What is to be done about signals of that kind.
+#[must_use]
+pub fn of_kind(policy: &EffectivePolicy, kind: SignalKind) -> Action {
     let action = policy.actions.of(kind);
     if policy.mode == Mode::Observe {
         action.min(Action::Observe)

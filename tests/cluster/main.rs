@@ -24,6 +24,7 @@ mod nth;
 mod observe;
 mod out_of_service;
 mod people;
+mod plugin;
 mod pods;
 mod process;
 mod queue;
