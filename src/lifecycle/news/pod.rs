@@ -77,13 +77,13 @@ mod tests {
     use super::*;
     use crate::api::Time;
     use crate::api::termination::{BlockReason, NodeTerminationSpec, NodeTerminationStatus};
-    use crate::drain::Pod;
     use crate::drain::queue::Block;
+    use crate::drain::select::tests::pod;
 
     fn order(verb: Verb, own: i64, given: i64, past: Option<Block>) -> Order {
         Order {
             node: "uid".into(),
-            pod: Arc::new(Pod::default()),
+            pod: Arc::new(pod("web-1")),
             verb,
             grace: SignedDuration::from_secs(given),
             own_grace: SignedDuration::from_secs(own),
