@@ -16,6 +16,7 @@ pub mod policy;
 mod prune;
 mod received;
 mod standing;
+mod term;
 pub mod termination;
 
 pub use evictor::Evictor;
@@ -23,3 +24,4 @@ pub use hand_over::HandOver;
 pub use leading::{Parts, lead};
 pub use metrics::Metrics;
 pub use standing::Standing;
+pub use term::Term;

@@ -9,7 +9,7 @@ use node_termination_operator::api::termination::NodeTermination;
 use node_termination_operator::aws::{self, Aws};
 use node_termination_operator::cluster::events::Events;
 use node_termination_operator::cluster::{self, AgentWatch, Clients, Gate, Nodes, Objects};
-use node_termination_operator::controller::{self, Evictor, HandOver, Parts, Standing};
+use node_termination_operator::controller::{self, Evictor, HandOver, Parts, Standing, Term};
 use node_termination_operator::telemetry::{self, Health, Timeline};
 use node_termination_operator::{clock, leader, source};
 use prometheus_client::registry::Registry;
@@ -51,11 +51,12 @@ pub(super) async fn serve(options: &Controller) -> anyhow::Result<()> {
         lease,
         leader::Metrics::register(&mut registry),
     );
+    let term = Term::new(elector.until());
     let parts = parts(
         clients,
         &mut registry,
         &health,
-        (&namespace, &identity),
+        (&namespace, &identity, term),
         &stop,
     )?;
 
@@ -98,7 +99,7 @@ fn parts(
     clients: Clients,
     registry: &mut Registry,
     health: &Health,
-    (namespace, identity): (&str, &str),
+    (namespace, identity, term): (&str, &str, Term),
     stop: &CancellationToken,
 ) -> anyhow::Result<Parts> {
     let gate = Gate::default();
@@ -110,6 +111,7 @@ fn parts(
         gate.clone(),
         metrics.clone(),
         events.clone(),
+        term.clone(),
     ));
     tokio::spawn(cluster::watch::nodes(
         clients.stores.clone(),
@@ -134,6 +136,7 @@ fn parts(
         health: health.clone(),
         agents: AgentWatch::start(clients.stores.clone(), namespace, stop.clone()),
         hand_over: HandOver::default(),
+        term,
         own_pod: format!("{namespace}/{identity}"),
         clients,
         nodes,
