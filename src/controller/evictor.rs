@@ -57,8 +57,8 @@ pub struct Evictor {
     client: Client,
     gate: Gate,
     metrics: Metrics,
-    term: Term,
     events: Events,
+    term: Term,
 }
 
 impl Evictor {
@@ -74,8 +74,8 @@ impl Evictor {
             client,
             gate,
             metrics,
-            term,
             events,
+            term,
         }
     }
 
@@ -308,6 +308,7 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
+    use crate::api::termination::NodeTerminationSpec;
     use crate::drain::select::Tier;
     use crate::drain::select::tests::pod;
     use crate::drain::window::Window;
@@ -343,16 +344,19 @@ mod tests {
         let (lead, until) = watch::channel(Some(Instant::now()));
         let metrics = Metrics::register(&mut Registry::default());
         let client = Client::new(service, "default");
-        let events = Events::start(client.clone(), "op".into(), CancellationToken::new());
-        let evictor = Evictor::new(client, Gate::default(), metrics, events, Term::new(until));
-        let incident = serde_json::json!({
-            "apiVersion": "nodetermination.dev/v1alpha1",
-            "kind": "NodeTermination",
-            "metadata": {"name": "i-1"},
-            "spec": {"nodeName": "node", "nodeUID": "uid", "instanceID": "i-1"},
-        });
-        let incident: NodeTermination = serde_json::from_value(incident).unwrap();
-        evictor.offer(&incident, vec![candidate()]);
+        let events = Events::start(
+            client.clone(),
+            "replica".to_owned(),
+            CancellationToken::new(),
+        );
+        let term = Term::new(until);
+        let evictor = Evictor::new(client, Gate::default(), metrics, events, term);
+        let spec = NodeTerminationSpec {
+            node_name: "node".to_owned(),
+            node_uid: Some("uid".to_owned()),
+            ..NodeTerminationSpec::default()
+        };
+        evictor.offer(&NodeTermination::new("incident", spec), vec![candidate()]);
         let (slots, mut calls) = (Slots::default(), JoinSet::new());
 
         evictor.fill(&mut calls, &slots);

@@ -65,8 +65,8 @@ fn read(text: &str, unit: &str, arguments: &str) -> (String, Metric) {
     };
     let field = arguments.rsplit('"').next().unwrap();
     let field = field.replace(".clone()", "").replace("Unit::Seconds", "");
-    let field = field.trim_matches([',', ')', ' ', '\n', '(']);
-    let field = field.rsplit(['.', '&']).next().unwrap();
+    let mut words = field.split(|c: char| !c.is_alphanumeric() && c != '_');
+    let field = words.rfind(|word| !word.is_empty()).unwrap();
     let (kind, suffix, labels) = declared(text, field);
     let name = format!("{PREFIX}{name}{unit}{suffix}");
     let help = help.to_owned();

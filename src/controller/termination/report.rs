@@ -259,8 +259,12 @@ fn log(
     let outcome = status.outcome.map(Outcome::as_str);
     let attention = |n: &&News| n.warning;
     for news in news.iter().filter(attention) {
-        let (reason, note) = (news.reason, &news.note);
-        tracing::warn!(node, reason, note, "needs attention");
+        tracing::warn!(
+            node,
+            reason = news.reason,
+            note = news.note,
+            "needs attention"
+        );
     }
     if status.phase.is_some_and(Phase::is_finished) {
         let record = serde_json::json!({"spec": object.spec, "status": status}).to_string();
