@@ -1,4 +1,4 @@
-//! What GitOps tools make of our objects: kstatus as Flux computes it, the health that Argo CD's script tells, and
+//! What `GitOps` tools make of our objects: kstatus as Flux computes it, the health that Argo CD's script tells, and
 //! `kubectl wait`; and that the examples of `docs/gitops` are what they say.
 
 use std::path::{Path, PathBuf};

@@ -17,11 +17,9 @@ fn node(name: &str, labels: &[(&str, &str)]) -> Arc<Node> {
     ))
 }
 
-fn policy(name: &str, spec: serde_json::Value) -> TerminationPolicy {
-    let mut whole = json!({"sources": []});
-    let more = spec.as_object().unwrap().clone();
-    whole.as_object_mut().unwrap().extend(more);
-    let spec: TerminationPolicySpec = serde_json::from_value(whole).unwrap();
+fn policy(name: &str, mut spec: serde_json::Value) -> TerminationPolicy {
+    spec["sources"] = json!([]);
+    let spec: TerminationPolicySpec = serde_json::from_value(spec).unwrap();
     TerminationPolicy::new(name, spec)
 }
 
