@@ -105,7 +105,8 @@ fn differs(known: &mut i64, found: i64) -> bool {
     true
 }
 
-/// What our clock would say, had nobody set it since we first looked.
+/// What our clock would say, had nobody set it since we first looked. A machine that was suspended is behind by that,
+/// until the servers tell.
 fn reckoned(at: Instant) -> Timestamp {
     let (said, looked) = *START;
     let passed = at.saturating_duration_since(looked);

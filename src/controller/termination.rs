@@ -186,6 +186,9 @@ async fn round(
     let view = seen.view(context, &turn, clock::now());
     let mut decision = lifecycle::decide(&view);
     let effects = std::mem::take(&mut decision.effects);
+    if context.term.is_over() {
+        return Ok((None, false));
+    }
     let (outcomes, failure) = act::act(&seen.object, &view, effects, context).await;
     let view = seen.view(context, &turn, clock::now());
     let mut status = decision.status;

@@ -9,6 +9,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
+    sync::Mutex,
 };
 
 use anyhow::{Context, ensure};
@@ -90,6 +91,9 @@ impl Skew {
     }
 }
 
+/// Tests of one process ask at the same time, and its number is in the unfinished library's name.
+static COMPILING: Mutex<()> = Mutex::new(());
+
 /// The compiled library.
 fn library() -> anyhow::Result<PathBuf> {
     let folder = cache_root()?.join("node-termination-operator/testbed");
@@ -98,8 +102,6 @@ fn library() -> anyhow::Result<PathBuf> {
         write!(name, "{byte:02x}")?;
     }
     let library = folder.join(format!("{name}.so"));
-    // Tests of one process ask at the same time, and its number is in the unfinished one's name.
-    static COMPILING: std::sync::Mutex<()> = std::sync::Mutex::new(());
     let _alone = COMPILING.lock();
     if !library.is_file() {
         fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
