@@ -25,8 +25,7 @@ fn check(block: &Block<'_>, place: &str) -> bool {
     let flaw = match block.language {
         "json" => lines_or_all(&block.text).err().map(|e| e.to_string()),
         "yaml" => serde_yaml::Deserializer::from_str(&block.text)
-            .map(|document| serde_yaml::Value::deserialize(document).map(drop))
-            .collect::<Result<(), _>>()
+            .try_for_each(|document| serde_yaml::Value::deserialize(document).map(drop))
             .err()
             .map(|e| e.to_string()),
         "sh" | "bash" | "shell" => shell(&block.text),
@@ -39,10 +38,8 @@ fn check(block: &Block<'_>, place: &str) -> bool {
 /// One value, or one on each line.
 fn lines_or_all(text: &str) -> serde_json::Result<()> {
     serde_json::from_str::<Value>(text).map(drop).or_else(|_| {
-        let lines = text.lines().filter(|line| !line.is_empty());
-        lines
-            .map(|line| serde_json::from_str::<Value>(line).map(drop))
-            .collect()
+        let mut lines = text.lines().filter(|line| !line.is_empty());
+        lines.try_for_each(|line| serde_json::from_str::<Value>(line).map(drop))
     })
 }
 
