@@ -1,8 +1,9 @@
 //! What time it is, by the clocks of those whose times we go by.
 //!
-//! A deadline is absolute and comes from AWS: a process whose own clock is wrong would meet none. Every answer over
-//! HTTP says in its `Date` what time its server had, in whole seconds; the median of the last few tells how far our clock
-//! is off. Two seconds are let pass: one answer is not more exact than that.
+//! A deadline is absolute and comes from AWS: a process whose own clock is wrong would meet none. Our clock is looked at
+//! once, and time goes on from there by what has passed: whoever sets it later, even right, moves no deadline.
+//! Every answer over HTTP says in its `Date` what time its server had, in whole seconds; the median of the last few tells
+//! how far that is off. Two seconds are let pass: one answer is not more exact than that.
 
 #[cfg(test)]
 mod tests;
@@ -31,7 +32,9 @@ const TOLERATED: i64 = 2_000;
 /// A `Date` is cut off to the second: on average it is so many milliseconds old.
 const CUT_OFF: i64 = 500;
 
-/// Milliseconds to add to what our clock says.
+/// What our clock said when we first looked, and when that was.
+static START: LazyLock<(Timestamp, Instant)> = LazyLock::new(|| (Timestamp::now(), Instant::now()));
+/// Milliseconds to add to what has become of that.
 static SHIFT: AtomicI64 = AtomicI64::new(0);
 static ESTIMATE: Mutex<Estimate> = Mutex::new(Estimate::new());
 static SKEW: LazyLock<Gauge<f64, AtomicU64>> = LazyLock::new(Gauge::default);
@@ -48,14 +51,14 @@ pub enum Server {
 /// The time, for everything that is compared with what a server has said.
 #[must_use]
 pub fn now() -> Timestamp {
-    shifted(Timestamp::now(), SHIFT.load(Ordering::Relaxed))
+    shifted(reckoned(Instant::now()), SHIFT.load(Ordering::Relaxed))
 }
 
 /// Puts the skew of our clock into the registry.
 pub fn register(registry: &mut Registry) {
     registry.register_with_unit(
         "clock_skew",
-        "How far this process's clock is ahead of the servers' that it talks to",
+        "How far the clock of this process's machine is ahead of the servers' that it talks to",
         Unit::Seconds,
         SKEW.clone(),
     );
@@ -63,24 +66,51 @@ pub fn register(registry: &mut Registry) {
 
 /// Takes the `Date` of an answer that has just come, so long after it was asked for.
 pub fn heard(server: Server, date: Option<&str>, took: Duration) {
-    let ours = Timestamp::now();
+    let at = Instant::now();
+    let ours = reckoned(at);
     let mut estimate = ESTIMATE.lock().unwrap_or_else(PoisonError::into_inner);
-    let Some(offset) = estimate.hear(server, date, took, ours, Instant::now()) else {
+    let Some(offset) = estimate.hear(server, date, took, ours, at) else {
         return;
     };
+    if differs(&mut estimate.shift, offset) {
+        SHIFT.store(estimate.shift, Ordering::Relaxed);
+        let by = SignedDuration::from_millis(estimate.shift);
+        tracing::info!(%by, "the time since our first look at our clock is corrected by the servers'");
+    }
+    let theirs = shifted(ours, offset).as_millisecond();
+    tell(&mut estimate, Timestamp::now().as_millisecond() - theirs);
+}
+
+/// Says how far our clock is ahead now: nothing goes by it any more, but whoever runs the machine should know.
+fn tell(estimate: &mut Estimate, ahead: i64) {
     #[allow(clippy::cast_precision_loss, reason = "milliseconds of a wrong clock")]
-    SKEW.set(-offset as f64 / 1000.0);
-    if (offset - estimate.shift).abs() <= TOLERATED {
+    SKEW.set(ahead as f64 / 1000.0);
+    if !differs(&mut estimate.told, ahead) {
         return;
     }
-    estimate.shift = if offset.abs() > TOLERATED { offset } else { 0 };
-    SHIFT.store(estimate.shift, Ordering::Relaxed);
-    let skew = SignedDuration::from_millis(-offset);
-    if estimate.shift == 0 {
+    let skew = SignedDuration::from_millis(ahead);
+    if estimate.told == 0 {
         tracing::info!(%skew, "our clock agrees with the servers' again");
     } else {
         tracing::warn!(%skew, "our clock is off: deadlines go by the servers'. Is the time of this node synchronised?");
     }
+}
+
+/// Whether the error is not the known one any more, which is the new one then; one that is let pass is none.
+fn differs(known: &mut i64, found: i64) -> bool {
+    if (found - *known).abs() <= TOLERATED {
+        return false;
+    }
+    *known = if found.abs() > TOLERATED { found } else { 0 };
+    true
+}
+
+/// What our clock would say, had nobody set it since we first looked. A machine that was suspended is behind by that,
+/// until the servers tell.
+fn reckoned(at: Instant) -> Timestamp {
+    let (said, looked) = *START;
+    let passed = at.saturating_duration_since(looked);
+    said.checked_add(passed).unwrap_or(said)
 }
 
 fn shifted(time: Timestamp, milliseconds: i64) -> Timestamp {
@@ -94,8 +124,8 @@ struct Estimate {
     api: Heard,
     /// What [`SHIFT`] is.
     shift: i64,
-    /// What our clock last said, and when.
-    looked: Option<(Timestamp, Instant)>,
+    /// How far our clock was ahead when it was last told of; 0 if it agreed.
+    told: i64,
 }
 
 /// How far one sort of server is ahead of us, in milliseconds, by its last answers.
@@ -110,7 +140,7 @@ impl Estimate {
             aws: Heard::new(),
             api: Heard::new(),
             shift: 0,
-            looked: None,
+            told: 0,
         }
     }
 
@@ -123,9 +153,6 @@ impl Estimate {
         ours: Timestamp,
         at: Instant,
     ) -> Option<i64> {
-        if self.was_set(ours, at) {
-            (self.aws, self.api) = (Heard::new(), Heard::new());
-        }
         let heard = match server {
             Server::Aws => &mut self.aws,
             Server::Api => &mut self.api,
@@ -134,16 +161,6 @@ impl Estimate {
         let fresh = |h: &&Heard| h.last.is_some_and(|last| at.duration_since(last) < FRESH);
         let aws = Some(&self.aws).filter(fresh).and_then(Heard::median);
         aws.or_else(|| self.api.median())
-    }
-
-    /// Whether somebody has set our clock since we last looked: then what was heard by it says nothing any more.
-    fn was_set(&mut self, ours: Timestamp, at: Instant) -> bool {
-        let Some((said, before)) = self.looked.replace((ours, at)) else {
-            return false;
-        };
-        let passed = i64::try_from(at.duration_since(before).as_millis()).unwrap_or(i64::MAX);
-        let by = ours.as_millisecond() - said.as_millisecond();
-        by.abs_diff(passed) > TOLERATED.unsigned_abs()
     }
 }
 

@@ -121,20 +121,22 @@ async fn call<T>(
     act: &'static str,
     call: impl Future<Output = kube::Result<T>>,
 ) -> Result<T, Error> {
-    if let Some(denied::Denied { what, .. }) = denied::is_denied(act) {
+    if let Some(denied::Denied { what, .. }) = denied::is_denied(act, denied::CLUSTER) {
         return Err(Error::Denied { act, what });
     }
     match tokio::time::timeout(CALL_TIMEOUT, call).await {
         Ok(Ok(answer)) => {
-            denied::allowed(act);
+            denied::allowed(act, denied::CLUSTER);
             Ok(answer)
         }
         Ok(Err(source)) => {
             match &source {
                 kube::Error::Api(status) if status.is_forbidden() => {
-                    denied::forbidden(act, &status.message);
+                    denied::forbidden(act, denied::CLUSTER, &status.message);
                 }
-                kube::Error::Api(status) if denied::allows(status.code) => denied::allowed(act),
+                kube::Error::Api(status) if denied::allows(status.code) => {
+                    denied::allowed(act, denied::CLUSTER);
+                }
                 _ => {}
             }
             Err(Error::Call {

@@ -15,9 +15,11 @@ pub mod metrics;
 pub mod policy;
 mod prune;
 mod received;
+mod term;
 pub mod termination;
 
 pub use evictor::Evictor;
 pub use hand_over::HandOver;
 pub use leading::{Parts, lead};
 pub use metrics::Metrics;
+pub use term::Term;

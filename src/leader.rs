@@ -3,8 +3,8 @@
 //! The lease is written under its resourceVersion: of two writers one is told 409 and has lost. No clock is compared
 //! with another's: a candidate takes over when the record has not changed for the lease's duration by its own monotonic
 //! clock, and the leader believes itself leader only until the lease it last wrote is about to run out by its own,
-//! whatever hangs meanwhile. (That clock stands still while a machine is suspended: a leader that wakes up may act for
-//! the moment until its next look, so what it does has to be safe to do twice.)
+//! whatever hangs meanwhile: it looks at that time before each act. (The clock stands still while a machine is suspended:
+//! a leader that wakes up may act for the moment until its next look, so what it does has to be safe to do twice.)
 
 mod decide;
 mod lease;
@@ -77,7 +77,7 @@ pub struct Elector {
     metrics: Metrics,
     leading: watch::Sender<bool>,
     /// When leadership ends unless renewed; set exactly while we lead.
-    expiry: Option<Instant>,
+    expiry: watch::Sender<Option<Instant>>,
     observed: Observed,
     next_look: Instant,
     step_down: Arc<Notify>,
@@ -104,7 +104,7 @@ impl Elector {
             config,
             metrics,
             leading: watch::Sender::new(false),
-            expiry: None,
+            expiry: watch::Sender::new(None),
             observed: Observed::nothing(now),
             next_look: now,
             step_down: Arc::default(),
@@ -116,6 +116,13 @@ impl Elector {
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<bool> {
         self.leading.subscribe()
+    }
+
+    /// When leadership ends unless it is renewed, from now on; `None` while we do not lead. Whoever was frozen finds it
+    /// over before [`Self::subscribe`] says so.
+    #[must_use]
+    pub fn until(&self) -> watch::Receiver<Option<Instant>> {
+        self.expiry.subscribe()
     }
 
     /// Why the API server does not serve the lease, from now on; `None` while it does. The lease is asked for every few
@@ -137,7 +144,7 @@ impl Elector {
     pub async fn run(mut self, stop: CancellationToken) {
         let step_down = self.step_down.clone();
         loop {
-            let expiry = self.expiry;
+            let expiry = *self.expiry.borrow();
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
@@ -200,7 +207,8 @@ impl Elector {
 
     fn lead(&mut self, started: Instant) {
         self.next_look = started + self.config.renew_every();
-        self.expiry = Some(started + self.config.leader_for());
+        let expiry = started + self.config.leader_for();
+        self.expiry.send_replace(Some(expiry));
         if self
             .leading
             .send_if_modified(|leading| !std::mem::replace(leading, true))
@@ -215,7 +223,7 @@ impl Elector {
     }
 
     fn follow(&mut self, why: &'static str) {
-        self.expiry = None;
+        self.expiry.send_replace(None);
         if self.leading.send_if_modified(std::mem::take) {
             self.metrics.lead(false);
             let holder = self.observed.holder();

@@ -41,7 +41,7 @@ pub async fn rows(sizes: &Sizes) -> anyhow::Result<Vec<Row>> {
             raw.push(floor(&bed, &stage).await?.last_gone());
         } else {
             let notice = |n: &TestNode, now| events::spot_interruption(&n.instance_id, now);
-            let (round, cost) = ours::run(&bed, &stage, notice).await?;
+            let (round, cost) = ours::run(&bed, &stage, notice, true).await?;
             eprintln!("  {}", cost.by_request());
             ours.push(round.last_gone());
             refused.push(cost.evictions(429).to_string());

@@ -22,7 +22,7 @@ pub async fn rows(sizes: &Sizes) -> anyhow::Result<Vec<Row>> {
             raw.push(raw::run(&bed, &stage).await?);
         } else {
             let notice = |n: &TestNode, now| events::spot_interruption(&n.instance_id, now);
-            ours.push(ours::run(&bed, &stage, notice).await?);
+            ours.push(ours::run(&bed, &stage, notice, true).await?);
         }
         stage.clear(&bed).await?;
     }

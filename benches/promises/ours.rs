@@ -11,11 +11,13 @@ use crate::cost::{Cost, Meter};
 use crate::seen::{self, Round};
 use crate::stage::Stage;
 
-/// Sends all notices at once, as of now, and waits until every incident is released.
+/// Sends all notices at once, as of now, and waits until every pod has gone and every incident is released; or until
+/// the latter alone, where there is no time for all pods.
 pub async fn run(
     bed: &Bed,
     stage: &Stage,
     notice: impl Fn(&TestNode, Timestamp) -> String,
+    time_for_all: bool,
 ) -> anyhow::Result<(Round, Cost)> {
     let operator = bed.lead(&stage.name).await?;
     let queue = bed.policy(&stage.name, &stage.selector()).await?;
@@ -25,8 +27,15 @@ pub async fn run(
     let notices: Vec<_> = stage.nodes.iter().map(|n| notice(n, now)).collect();
     let start = Instant::now();
     queue.send_batch(notices)?;
-    let round = Round::new(seen.all().await?, start);
-    bed.await_incidents(stage.nodes.len(), is_released).await?;
+    let released = bed.await_incidents(stage.nodes.len(), is_released);
+    let seen = if time_for_all {
+        let seen = seen.all().await?;
+        released.await?;
+        seen
+    } else {
+        seen.all_or(released).await?
+    };
+    let round = Round::new(seen, start);
     let cost = meter.stop().await?;
     bed.end(operator, &stage.name).await?;
     Ok((round, cost))

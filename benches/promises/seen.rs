@@ -12,6 +12,7 @@ use kube::{Api, ResourceExt};
 use node_termination_operator::drain::node::NodeObject;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::bed::Bed;
 use crate::stage::Stage;
@@ -29,6 +30,7 @@ pub struct Seen {
 pub struct Watching {
     task: JoinHandle<Seen>,
     gone: watch::Receiver<usize>,
+    stop: CancellationToken,
 }
 
 impl Watching {
@@ -42,6 +44,19 @@ impl Watching {
     pub async fn all(self) -> anyhow::Result<Seen> {
         Ok(self.task.await?)
     }
+
+    /// Waits until it is so, or until this is over: what is left then stays.
+    pub async fn all_or(
+        mut self,
+        over: impl Future<Output = anyhow::Result<()>>,
+    ) -> anyhow::Result<Seen> {
+        tokio::select! {
+            seen = &mut self.task => return Ok(seen?),
+            over = over => over?,
+        }
+        self.stop.cancel();
+        self.all().await
+    }
 }
 
 /// Starts watching; returns once the watches have listed what there is.
@@ -54,6 +69,8 @@ pub async fn watch(bed: &Bed, stage: &Stage) -> anyhow::Result<Watching> {
     let (node_count, pod_count) = (stage.nodes.len(), stage.pods);
     let (lists, mut listed) = watch::channel(0);
     let (count, gone) = watch::channel(0);
+    let stop = CancellationToken::new();
+    let stopped = stop.clone();
     let task = tokio::spawn(async move {
         let mut nodes = nodes.default_backoff().boxed();
         let mut pods = pods.default_backoff().boxed();
@@ -62,6 +79,7 @@ pub async fn watch(bed: &Bed, stage: &Stage) -> anyhow::Result<Watching> {
             let done = tokio::select! {
                 Some(Ok(event)) = nodes.next() => seen.node(event),
                 Some(Ok(event)) = pods.next() => seen.pod(event),
+                () = stopped.cancelled() => break,
             };
             lists.send_modify(|lists| *lists += i32::from(done));
             count.send_replace(seen.gone.len());
@@ -69,7 +87,7 @@ pub async fn watch(bed: &Bed, stage: &Stage) -> anyhow::Result<Watching> {
         seen
     });
     listed.wait_for(|lists| *lists >= 2).await?;
-    Ok(Watching { task, gone })
+    Ok(Watching { task, gone, stop })
 }
 
 impl Seen {

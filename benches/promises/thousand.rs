@@ -49,7 +49,7 @@ pub async fn rows(sizes: &Sizes) -> anyhow::Result<Vec<Row>> {
         };
         events::spot_interruption(&node.instance_id, now - age)
     };
-    let (ours, cost) = ours::run(&bed, &stage, notice).await?;
+    let (ours, cost) = ours::run(&bed, &stage, notice, false).await?;
     eprintln!("  {}", cost.by_request());
     let urgent: Vec<String> = urgent.into_iter().map(|name| format!("{name}-")).collect();
     rows.extend(table(sizes.thousand, &raw, &ours, &cost, &urgent));
@@ -75,6 +75,13 @@ fn table(
     // By the measure of the last pod: nearly what the raw client gets done.
     let served = share(ours) * SLOWER >= share(raw);
     let (early, overtaken) = overtaken(ours, urgent);
+    let left = |r: &Round| {
+        format!(
+            "{}, {}",
+            nodes * pods - r.gone_by(NOTICE),
+            time(r.last_gone())
+        )
+    };
     vec![
         Row::promised(
             &what("cordoned, p50, p99, last"),
@@ -96,12 +103,11 @@ fn table(
             &format!("{} (at {})", percent(overtaken), time(early)),
             overtaken <= 0.05,
         ),
-        Row::at_most(
-            &what("last pod gone"),
-            SLOWER,
-            &[raw.last_gone()],
-            &[ours.last_gone()],
-        ),
+        Row::told(
+            &what("pods left when the notices are over, last one gone"),
+            &left(ours),
+        )
+        .beside(&left(raw)),
         Row::promised(
             &what("peak RSS"),
             "≤ 80 MB",

@@ -84,18 +84,30 @@ fn a_burst_of_answers_counts_once_and_what_is_no_date_counts_for_nothing() {
 }
 
 #[test]
-fn what_was_heard_before_our_clock_was_set_says_nothing_whoever_it_came_from() {
-    let (mut estimate, start) = (Estimate::new(), Instant::now());
-    after(&mut estimate, Server::Aws, &[0; 9]);
-    let mut known = None;
-    for second in [20, 23, 26] {
-        let time = ours(second * 1000);
-        let at = start + Duration::from_secs(second.unsigned_abs());
-        // Somebody has set it back by a minute.
-        let (date, ours) = (date(time, 0), shifted(time, -60_000));
-        known = estimate.hear(Server::Api, Some(&date), SOON, ours, at);
+fn time_goes_on_from_our_first_look_by_what_has_passed() {
+    let (said, looked) = *START;
+    assert_eq!(reckoned(looked), said);
+    let hour = Duration::from_hours(1);
+    assert_eq!(reckoned(looked + hour), said + hour);
+}
+
+#[test]
+fn an_error_is_told_when_it_comes_when_it_grows_and_when_it_has_gone() {
+    let mut known = 0;
+    for (found, tells, becomes) in [
+        (1_900, false, 0),
+        (2_100, true, 2_100),
+        (600, false, 2_100),
+        (1_200_000, true, 1_200_000),
+        (1_201_500, false, 1_200_000),
+        (300, true, 0),
+    ] {
+        assert_eq!(
+            (differs(&mut known, found), known),
+            (tells, becomes),
+            "{found}"
+        );
     }
-    assert!((known.unwrap() - 60_000).abs() <= 500, "{known:?}");
 }
 
 #[test]

@@ -1,4 +1,6 @@
-//! Three clients, which are three connection pools: an eviction never holds what a cordon waits for.
+//! Clients of their own for each sort of traffic, and so connections: an eviction never holds what a cordon waits for.
+
+mod lanes;
 
 use std::time::Instant;
 
@@ -8,14 +10,17 @@ use tower::util::MapFutureLayer;
 
 use super::outage;
 use crate::clock::{self, Server};
+pub use lanes::Lanes;
 
-/// The clients of the three sorts of traffic.
+/// The clients of the four sorts of traffic.
 #[derive(Clone)]
 pub struct Clients {
     /// Records, cordons, status, lease, events.
     pub control: Client,
-    /// Lists and watches: each watch keeps a connection of its own.
-    pub views: Client,
+    /// Lists and watches of the stores, a handful: each watch keeps a connection of its own.
+    pub stores: Client,
+    /// The pods of the nodes that drain: hundreds of watches.
+    pub views: Lanes,
     /// Evictions and deletions of pods, which may take 30 seconds each.
     pub evictions: Client,
 }
@@ -37,7 +42,8 @@ impl Clients {
         };
         Ok(Self {
             control: client()?,
-            views: client()?,
+            stores: client()?,
+            views: Lanes::new(&config)?,
             evictions: client()?,
         })
     }

@@ -1,6 +1,7 @@
 //! What the operator's roles do not let it do: one call in a while asks whether they do by now, the others are not sent.
+//! Authorizers answer by namespace, so each is asked for itself: what is missing in one holds up nobody in another.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,12 @@ use crate::clock;
 
 /// A call that was forbidden is sent again after this, once for all that want it.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
+/// Where nobody has wanted it for so long nobody asks any more: another namespace's answer takes its place.
+const WANTED_WITHIN: Duration = Duration::from_mins(1);
+/// Of one sort of call so many namespaces are known. In any further one each call asks for itself.
+const NAMESPACES: usize = 256;
+/// The namespace of what is in none.
+pub(super) const CLUSTER: &str = "";
 
 /// An apply, which merges into an object or makes it. Nobody knows which before: it is always sent for want of the right
 /// to make one,
@@ -18,7 +25,10 @@ pub(super) const RECORD: &str = "record signal";
 /// which is noted under this, until an object was made.
 pub(super) const MAKE_RECORD: &str = "make record";
 
-static DENIED: Mutex<BTreeMap<&'static str, Entry>> = Mutex::new(BTreeMap::new());
+/// By act and namespace.
+type Entries = BTreeMap<&'static str, BTreeMap<String, Entry>>;
+
+static DENIED: Mutex<Entries> = Mutex::new(BTreeMap::new());
 
 static CHANGES: LazyLock<watch::Sender<()>> = LazyLock::new(|| watch::Sender::new(()));
 
@@ -40,7 +50,17 @@ struct Entry {
 #[must_use]
 pub fn all() -> Vec<Denied> {
     let denied = DENIED.lock().unwrap_or_else(PoisonError::into_inner);
-    denied.values().map(|entry| entry.denied.clone()).collect()
+    let entries = denied.values().flat_map(BTreeMap::values);
+    told(entries.map(|entry| &entry.denied))
+}
+
+/// Each verb and resource once, however many namespaces it is missing in.
+fn told<'a>(denied: impl Iterator<Item = &'a Denied>) -> Vec<Denied> {
+    let mut first: Vec<Denied> = denied.cloned().collect();
+    first.sort_by_key(|d| d.since);
+    let mut known = BTreeSet::new();
+    first.retain(|d| known.insert(d.what.clone()));
+    first
 }
 
 /// Tells whenever that changes.
@@ -50,9 +70,9 @@ pub fn changes() -> watch::Receiver<()> {
 }
 
 /// What is known to be denied and not to be asked for now. Whoever gets nothing asks for all.
-pub(super) fn is_denied(act: &'static str) -> Option<Denied> {
+pub(super) fn is_denied(act: &'static str, namespace: &str) -> Option<Denied> {
     let mut denied = DENIED.lock().unwrap_or_else(PoisonError::into_inner);
-    let entry = denied.get_mut(act)?;
+    let entry = denied.get_mut(act)?.get_mut(namespace)?;
     if entry.asked.elapsed() < ASK_AGAIN {
         return Some(entry.denied.clone());
     }
@@ -66,39 +86,59 @@ pub(super) fn allows(code: u16) -> bool {
 }
 
 /// It was allowed.
-pub(super) fn allowed(act: &'static str) {
+pub(super) fn allowed(act: &'static str, namespace: &str) {
     let mut denied = DENIED.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(entry) = denied.remove(act) {
-        tracing::info!(what = entry.denied.what, "is allowed now");
+    let Some(entries) = denied.get_mut(act) else {
+        return;
+    };
+    let before = entries.len();
+    if let Some(entry) = entries.remove(namespace) {
+        tracing::info!(what = entry.denied.what, namespace, "is allowed now");
+    }
+    forget_unwanted(entries);
+    if entries.len() < before {
         CHANGES.send_replace(());
     }
 }
 
 /// It was forbidden with this message. Only if our roles are what is missing it is noted: an admission policy may
 /// forbid one object and let the next pass.
-pub(super) fn forbidden(act: &'static str, message: &str) {
+pub(super) fn forbidden(act: &'static str, namespace: &str, message: &str) {
     let Some(what) = missing(message) else { return };
     let act = if act == RECORD && what.starts_with("create ") {
         // That is looked at second: patching is allowed.
-        allowed(RECORD);
+        allowed(RECORD, namespace);
         MAKE_RECORD
     } else {
         act
     };
     let mut denied = DENIED.lock().unwrap_or_else(PoisonError::into_inner);
-    if !denied.contains_key(act) {
-        tracing::error!(what, message, "the operator's roles do not allow it");
-        CHANGES.send_replace(());
+    let entries = denied.entry(act).or_default();
+    let asked = Instant::now();
+    if let Some(entry) = entries.get_mut(namespace) {
+        (entry.denied.what, entry.asked) = (what, asked);
+        return;
     }
-    let entry = denied.entry(act).or_insert_with(|| Entry {
-        denied: Denied {
-            what: String::new(),
-            since: clock::now(),
-        },
-        asked: Instant::now(),
-    });
-    entry.denied.what = what;
-    entry.asked = Instant::now();
+    forget_unwanted(entries);
+    if entries.len() >= NAMESPACES {
+        return;
+    }
+    tracing::error!(
+        what,
+        namespace,
+        message,
+        "the operator's roles do not allow it"
+    );
+    let since = clock::now();
+    let denied = Denied { what, since };
+    entries.insert(namespace.to_owned(), Entry { denied, asked });
+    CHANGES.send_replace(());
+}
+
+/// Forgets namespaces in which nobody waits for it any more. What is in none stays until it is allowed.
+fn forget_unwanted(entries: &mut BTreeMap<String, Entry>) {
+    entries
+        .retain(|namespace, entry| namespace == CLUSTER || entry.asked.elapsed() < WANTED_WITHIN);
 }
 
 /// The verb and the resource of `User "U" cannot VERB resource "RESOURCE" in API group …`, which is what the API
@@ -118,6 +158,52 @@ mod tests {
 
     const MESSAGE: &str = "nodes \"n\" is forbidden: User \"system:serviceaccount:a:b\" cannot patch resource \"nodes\" in API group \"\" at the cluster scope";
 
+    /// Lets that much time pass since it was last asked for.
+    fn age(act: &str, namespace: &str, by: Duration) {
+        let mut denied = DENIED.lock().unwrap();
+        let entry = denied.get_mut(act).and_then(|e| e.get_mut(namespace));
+        entry.unwrap().asked -= by;
+    }
+
+    #[test]
+    fn what_is_missing_in_one_namespace_holds_up_nobody_in_another() {
+        let act = "test namespaces";
+        forbidden(act, "a", MESSAGE);
+        assert!(is_denied(act, "a").is_some());
+        assert_eq!(is_denied(act, "b"), None);
+        forbidden(act, "b", &MESSAGE.replace("nodes", "others"));
+        age(act, "a", ASK_AGAIN);
+        assert_eq!(is_denied(act, "a"), None, "each asks for itself");
+        assert!(is_denied(act, "b").is_some());
+        allowed(act, "a");
+        assert!(is_denied(act, "b").is_some());
+    }
+
+    #[test]
+    fn namespaces_that_nobody_asks_for_any_more_are_forgotten_and_the_others_are_bounded() {
+        let act = "test bound";
+        for n in 0..=NAMESPACES {
+            forbidden(act, &format!("ns-{n}"), MESSAGE);
+        }
+        let known = || DENIED.lock().unwrap()[act].len();
+        assert_eq!(known(), NAMESPACES);
+        for n in 1..NAMESPACES {
+            age(act, &format!("ns-{n}"), WANTED_WITHIN);
+        }
+        allowed(act, "another");
+        assert_eq!(known(), 1);
+    }
+
+    #[test]
+    fn a_right_that_is_missing_in_many_namespaces_is_told_once_since_it_was_first_missed() {
+        let denied = |what: &str, second| Denied {
+            what: what.to_owned(),
+            since: Timestamp::from_second(second).unwrap(),
+        };
+        let all = [denied("a", 3), denied("b", 2), denied("a", 1)];
+        assert_eq!(told(all.iter()), [denied("a", 1), denied("b", 2)]);
+    }
+
     #[test]
     fn a_missing_role_is_told_from_an_object_that_an_admission_policy_forbids() {
         assert_eq!(missing(MESSAGE).as_deref(), Some("patch nodes"));
@@ -127,28 +213,28 @@ mod tests {
 
     #[test]
     fn what_is_denied_is_asked_for_by_one_in_a_while_until_it_is_allowed() {
-        assert_eq!(is_denied("test"), None);
-        forbidden("test", MESSAGE);
-        assert_eq!(is_denied("test").unwrap().what, "patch nodes");
-        DENIED.lock().unwrap().get_mut("test").unwrap().asked -= ASK_AGAIN;
-        assert_eq!(is_denied("test"), None, "this one asks");
-        assert!(is_denied("test").is_some(), "and nobody else");
-        allowed("test");
-        assert_eq!(is_denied("test"), None);
+        assert_eq!(is_denied("test", CLUSTER), None);
+        forbidden("test", CLUSTER, MESSAGE);
+        assert_eq!(is_denied("test", CLUSTER).unwrap().what, "patch nodes");
+        age("test", CLUSTER, ASK_AGAIN);
+        assert_eq!(is_denied("test", CLUSTER), None, "this one asks");
+        assert!(is_denied("test", CLUSTER).is_some(), "and nobody else");
+        allowed("test", CLUSTER);
+        assert_eq!(is_denied("test", CLUSTER), None);
     }
 
     #[test]
     fn while_only_making_records_is_denied_signals_are_merged_and_it_is_told_until_one_was_made() {
         let create = MESSAGE.replace("cannot patch", "cannot create");
-        forbidden(RECORD, MESSAGE);
-        assert!(is_denied(RECORD).is_some());
-        forbidden(RECORD, &create);
-        assert_eq!(is_denied(RECORD), None, "one that merges may pass");
+        forbidden(RECORD, CLUSTER, MESSAGE);
+        assert!(is_denied(RECORD, CLUSTER).is_some());
+        forbidden(RECORD, CLUSTER, &create);
+        assert_eq!(is_denied(RECORD, CLUSTER), None, "one that merges may pass");
         let told = |what: &str| all().iter().any(|d| d.what == what);
         assert!(told("create nodes"));
-        allowed(RECORD);
+        allowed(RECORD, CLUSTER);
         assert!(told("create nodes"), "a merge shows nothing of it");
-        allowed(MAKE_RECORD);
+        allowed(MAKE_RECORD, CLUSTER);
         assert!(!told("create nodes"));
     }
 
@@ -160,11 +246,11 @@ mod tests {
     #[tokio::test]
     async fn whatever_is_refused_for_another_reason_is_allowed() {
         for (code, allows) in [(409, true), (404, true), (422, true), (500, false)] {
-            forbidden("refused", MESSAGE);
-            DENIED.lock().unwrap().get_mut("refused").unwrap().asked -= ASK_AGAIN;
+            forbidden("refused", CLUSTER, MESSAGE);
+            age("refused", CLUSTER, ASK_AGAIN);
             let answer = async { Err::<(), _>(refused(code, "no")) };
             assert!(crate::cluster::call("refused", answer).await.is_err());
-            assert_eq!(is_denied("refused").is_none(), allows, "{code}");
+            assert_eq!(is_denied("refused", CLUSTER).is_none(), allows, "{code}");
         }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures::{StreamExt, TryStreamExt};
 use kube::core::{ClusterResourceScope, DeserializeGuard, Resource};
 use kube::runtime::reflector::{ObjectRef, Store, store::Writer};
-use kube::runtime::watcher::watcher;
+use kube::runtime::watcher::{Event, watcher};
 use kube::runtime::{WatchStreamExt, reflector};
 use kube::{Api, Client};
 use serde::de::DeserializeOwned;
@@ -148,13 +148,22 @@ async fn reflect<K>(
         + 'static,
 {
     let kind = K::kind(&()).into_owned();
+    let mut relisted = Relisted {
+        store: writer.as_reader(),
+        before: Vec::new(),
+    };
+    let vanished = changes.clone();
     let mut touched = watcher(api, always_on())
         .backoff(Patience::default())
         .modify(|object| object.meta_mut().managed_fields = None)
         .reflect(writer)
         // A list shows in the store as a whole, with its last event.
-        .inspect_ok(move |_| {
+        .inspect_ok(move |event| {
             version.fetch_add(1, Ordering::Release);
+            for object in relisted.missing(event) {
+                // Nobody listens on a standby.
+                let _ = vanished.send(object);
+            }
         })
         .touched_objects()
         .take_until(stop.cancelled_owned())
@@ -165,6 +174,38 @@ async fn reflect<K>(
             Ok(object) => drop(changes.send(ObjectRef::from_obj(&object))),
             Err(error) => tracing::warn!(kind, %error, "watch failed, trying again"),
         }
+    }
+}
+
+/// What is missing from a new list: kube drops it from the store, and tells nobody.
+struct Relisted<K>
+where
+    K: Resource<DynamicType = ()> + 'static,
+{
+    store: Store<Guarded<K>>,
+    /// All that were there when the list began.
+    before: Vec<ObjectRef<Guarded<K>>>,
+}
+
+impl<K> Relisted<K>
+where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+{
+    /// Of the list that has just ended, after the store has taken it.
+    fn missing(&mut self, event: &Event<Guarded<K>>) -> Vec<ObjectRef<Guarded<K>>> {
+        match event {
+            Event::Init => {
+                let all = self.store.state();
+                self.before = all.iter().map(|o| ObjectRef::from_obj(&**o)).collect();
+            }
+            Event::InitDone => {
+                let mut missing = std::mem::take(&mut self.before);
+                missing.retain(|object| self.store.get(object).is_none());
+                return missing;
+            }
+            _ => {}
+        }
+        Vec::new()
     }
 }
 
@@ -201,9 +242,40 @@ impl Objects<TerminationPolicy> {
 
 #[cfg(test)]
 mod tests {
-    use kube::runtime::watcher::Event;
+    use serde_json::json;
 
     use super::*;
+
+    fn policy(name: &str) -> Guarded<TerminationPolicy> {
+        let policy = json!({
+            "apiVersion": "nodetermination.dev/v1alpha1",
+            "kind": "TerminationPolicy",
+            "metadata": {"name": name},
+            "spec": {"sources": [{"name": "metadata", "imds": {}}]},
+        });
+        DeserializeGuard(Ok(serde_json::from_value(policy).unwrap()))
+    }
+
+    #[test]
+    fn what_is_missing_from_a_new_list_is_told_when_that_has_ended() {
+        let (store, mut writer) = reflector::store();
+        let before = Vec::new();
+        let mut relisted = Relisted { store, before };
+        let mut list = |names: &[&str]| {
+            let listed = names.iter().map(|name| Event::InitApply(policy(name)));
+            let events = std::iter::once(Event::Init).chain(listed);
+            let mut missing = Vec::new();
+            for event in events.chain([Event::InitDone]) {
+                writer.apply_watcher_event(&event);
+                missing.extend(relisted.missing(&event).into_iter().map(|o| o.name));
+            }
+            missing.sort_unstable();
+            missing
+        };
+        assert!(list(&["a", "b", "c"]).is_empty());
+        assert_eq!(list(&["b", "d"]), ["a", "c"]);
+        assert!(list(&["b", "d", "e"]).is_empty());
+    }
 
     #[tokio::test(start_paused = true)]
     async fn everybody_who_waits_for_a_store_is_woken_when_it_is_filled() {

@@ -33,7 +33,8 @@ pub async fn send(client: &Client, order: &Order) -> Answer {
         Verb::Evict => "evict pod",
         Verb::Delete => "delete pod",
     };
-    if let Some(denied) = denied::is_denied(act) {
+    let namespace = &order.pod.namespace;
+    if let Some(denied) = denied::is_denied(act, namespace) {
         let message = format!("the operator's roles do not let it {}", denied.what);
         return Answer::RoleMissing { message };
     }
@@ -43,14 +44,14 @@ pub async fn send(client: &Client, order: &Order) -> Answer {
             message: "no answer in time".to_owned(),
         },
     };
-    learn(act, &answer);
+    learn(act, namespace, &answer);
     answer
 }
 
 /// What an answer says of our roles: they are asked before budgets, webhooks and the pod itself.
-fn learn(act: &'static str, answer: &Answer) {
+fn learn(act: &'static str, namespace: &str, answer: &Answer) {
     match answer {
-        Answer::RoleMissing { message } => denied::forbidden(act, message),
+        Answer::RoleMissing { message } => denied::forbidden(act, namespace, message),
         Answer::Denied {
             reason: BlockReason::Forbidden,
             ..
@@ -58,7 +59,7 @@ fn learn(act: &'static str, answer: &Answer) {
         | Answer::Overloaded { .. }
         | Answer::ServerError { .. }
         | Answer::Unanswered { .. } => {}
-        _ => denied::allowed(act),
+        _ => denied::allowed(act, namespace),
     }
 }
 
@@ -298,11 +299,11 @@ mod tests {
         let missing = Answer::RoleMissing {
             message: message.to_owned(),
         };
-        learn("test eviction", &missing);
-        learn("test eviction", &unanswered);
-        assert!(denied::is_denied("test eviction").is_some());
-        learn("test eviction", &refused);
-        assert_eq!(denied::is_denied("test eviction"), None);
+        learn("test eviction", "web", &missing);
+        learn("test eviction", "web", &unanswered);
+        assert!(denied::is_denied("test eviction", "web").is_some());
+        learn("test eviction", "web", &refused);
+        assert_eq!(denied::is_denied("test eviction", "web"), None);
     }
 
     #[test]

@@ -125,7 +125,7 @@ async fn put(
     {
         Ok(object) => {
             if is_new(&object, field_manager) {
-                denied::allowed(denied::MAKE_RECORD);
+                denied::allowed(denied::MAKE_RECORD, denied::CLUSTER);
             }
             Ok(read(&object, signal))
         }

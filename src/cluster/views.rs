@@ -14,12 +14,13 @@ use tokio::sync::broadcast;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::client::Lanes;
 use super::gate::Gate;
 use super::watch;
 use crate::drain::Pod;
 use crate::drain::pod::PodObject;
 
-/// Each open view is one connection of about 84 kB; more nodes than this do not drain at the same time anyway.
+/// Each open view costs about 0.1 MB here; more nodes than this do not drain at the same time anyway.
 const OPEN_MAX: usize = 256;
 /// More than a node can hold: a second page would leave the API server's index.
 const PAGE: u32 = 500;
@@ -29,7 +30,7 @@ const CHANGES: usize = 8192;
 /// All views, by node UID; cheap to clone.
 #[derive(Clone)]
 pub struct Views {
-    client: Client,
+    lanes: Lanes,
     gate: Gate,
     inner: Arc<Mutex<Inner>>,
     listed: broadcast::Sender<Arc<str>>,
@@ -71,9 +72,9 @@ pub struct Snapshot {
 impl Views {
     /// No view is open yet. Lists go through the gate.
     #[must_use]
-    pub fn new(client: Client, gate: Gate) -> Self {
+    pub fn new(lanes: Lanes, gate: Gate) -> Self {
         Self {
-            client,
+            lanes,
             gate,
             inner: Arc::default(),
             listed: broadcast::Sender::new(CHANGES),
@@ -170,12 +171,13 @@ impl Views {
             turn = self.gate.list() => turn,
             () = stop.cancelled() => return,
         };
+        let client = self.lanes.least_used();
         let config = Config::default()
             .fields(&format!("spec.nodeName={node}"))
             .page_size(PAGE);
         let name: Arc<str> = node.into();
         watch::follow(
-            Api::<PodObject>::all(self.client.clone()),
+            Api::<PodObject>::all(Client::clone(&client)),
             config,
             stop,
             |event| {

@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::metrics::Metrics;
+use super::term::Term;
 use crate::api::termination::BlockReason;
 use crate::clock;
 use crate::cluster::watch::BudgetEvent;
@@ -39,12 +40,13 @@ pub struct Evictor {
     client: Client,
     gate: Gate,
     metrics: Metrics,
+    term: Term,
 }
 
 impl Evictor {
-    /// An engine with an empty queue.
+    /// An engine with an empty queue. It sends nothing once the term is over.
     #[must_use]
-    pub fn new(client: Client, gate: Gate, metrics: Metrics) -> Self {
+    pub fn new(client: Client, gate: Gate, metrics: Metrics, term: Term) -> Self {
         Self {
             queue: Mutex::default(),
             names: Mutex::default(),
@@ -54,6 +56,7 @@ impl Evictor {
             client,
             gate,
             metrics,
+            term,
         }
     }
 
@@ -162,7 +165,7 @@ impl Evictor {
             slots.limit().min(SLOTS_UNDER_PRESSURE)
         };
         let now = clock::now();
-        while calls.len() < limit {
+        while calls.len() < limit && !self.term.is_over() {
             let Some(order) = self.queue().pop(now) else {
                 return;
             };
@@ -239,4 +242,65 @@ impl Evictor {
 fn reasons(work: Vec<Work>) -> Vec<(String, Option<BlockReason>)> {
     let reason = |w: Work| (w.uid, w.block.map(|b| b.reason));
     work.into_iter().map(reason).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{Request, Response};
+    use jiff::SignedDuration;
+    use kube::client::Body;
+    use prometheus_client::registry::Registry;
+    use tokio::sync::mpsc;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::drain::select::Tier;
+    use crate::drain::select::tests::pod;
+    use crate::drain::window::Window;
+
+    /// Its last moment has come.
+    fn candidate() -> Candidate {
+        let now = clock::now();
+        Candidate {
+            pod: Arc::new(pod("late")),
+            tier: Tier::Normal,
+            open: true,
+            force_at: Some(now),
+            latest_start: now,
+            hesitation: None,
+            shorten: false,
+            window: Window {
+                start: now,
+                deadline: now + SignedDuration::from_secs(40),
+                margin: SignedDuration::from_secs(8),
+            },
+            grace: SignedDuration::from_secs(30),
+            ignore_budgets: false,
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_is_sent_once_the_term_is_over_though_nobody_has_said_so() {
+        let (sent, mut requests) = mpsc::unbounded_channel();
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let _ = sent.send(request.method().clone());
+            std::future::pending::<Result<Response<Body>, tower::BoxError>>()
+        });
+        let (lead, until) = watch::channel(Some(Instant::now()));
+        let metrics = Metrics::register(&mut Registry::default());
+        let client = Client::new(service, "default");
+        let evictor = Evictor::new(client, Gate::default(), metrics, Term::new(until));
+        evictor.offer("node", "uid", vec![candidate()]);
+        let (slots, mut calls) = (Slots::default(), JoinSet::new());
+
+        evictor.fill(&mut calls, &slots);
+        assert!(calls.is_empty(), "it was frozen, and its term ran out");
+        lead.send_replace(None);
+        evictor.fill(&mut calls, &slots);
+        assert!(calls.is_empty(), "others lead");
+        lead.send_replace(Some(Instant::now() + Duration::from_secs(10)));
+        evictor.fill(&mut calls, &slots);
+        assert_eq!(calls.len(), 1);
+        assert_eq!(requests.recv().await.unwrap(), http::Method::POST);
+    }
 }

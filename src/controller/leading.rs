@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::hand_over::HandOver;
+use super::term::Term;
 use super::{Evictor, Metrics, policy, prune, termination};
 use crate::api::policy::TerminationPolicy;
 use crate::api::termination::NodeTermination;
@@ -51,6 +52,8 @@ pub struct Parts {
     pub own_pod: String,
     /// How leadership is given up by choice.
     pub hand_over: HandOver,
+    /// How long it lasts.
+    pub term: Term,
 }
 
 /// Leads until `stop`: takes no new work then, and finishes the calls in flight. Nothing that only a leader knows
@@ -82,7 +85,7 @@ pub async fn lead(parts: Parts, stop: CancellationToken) {
         health: parts.health.clone(),
     });
     let views = Views::new(parts.clients.views.clone(), parts.gate.clone());
-    let attachments = Attachments::new(parts.clients.views.clone(), parts.gate.clone());
+    let attachments = Attachments::new(parts.clients.stores.clone(), parts.gate.clone());
     let (evictor, timeline, metrics) = (
         parts.evictor.clone(),
         parts.timeline.clone(),

@@ -25,6 +25,7 @@ const PRUNED_AT_ONCE: usize = 100;
 pub(super) async fn run(context: Arc<Context>, stop: CancellationToken) {
     let mut tick = tokio::time::interval(EVERY);
     while stop.run_until_cancelled(tick.tick()).await.is_some() {
+        context.forget_gone();
         let sweep = async {
             undo_orphans(&context).await;
             prune(&context).await;

@@ -46,6 +46,8 @@ const CONFLICT_STEP: Duration = Duration::from_millis(100);
 const BACK_OFF_FIRST: Duration = Duration::from_millis(500);
 /// up to this.
 const BACK_OFF_LAST: Duration = Duration::from_secs(15);
+/// One for which a right is missing is tried again after this, however often: then it is asked for anew.
+const FORBIDDEN_PAUSE: Duration = Duration::from_secs(5);
 
 /// Everything that a pass may look at or act through.
 pub struct Context {
@@ -151,6 +153,8 @@ async fn reconcile(
         Ok(object) => pass(object, &context).await,
         Err(invalid) => Err(Error::Unreadable(invalid.to_string())),
     };
+    // It may have gone while the pass ran, which has told of it since.
+    context.unless_gone(reference(&object.name_any()));
     match &result {
         Ok(_) => context.metrics.pass("termination", "Success"),
         Err(error) => context.metrics.pass("termination", error.reason()),
@@ -167,10 +171,7 @@ async fn pass(object: &NodeTermination, context: &Context) -> Result<Action, Err
             break next;
         }
     };
-    let name = object.name_any();
-    context.memories.succeeded(&name);
-    // It may have gone while the pass ran, which has told of it since.
-    context.unless_gone(reference(&name));
+    context.memories.succeeded(&object.name_any());
     Ok(next.map_or_else(Action::await_change, requeue_at))
 }
 
@@ -185,6 +186,9 @@ async fn round(
     let view = seen.view(context, &turn, clock::now());
     let mut decision = lifecycle::decide(&view);
     let effects = std::mem::take(&mut decision.effects);
+    if context.term.is_over() {
+        return Ok((None, false));
+    }
     let (outcomes, failure) = act::act(&seen.object, &view, effects, context).await;
     let view = seen.view(context, &turn, clock::now());
     let mut status = decision.status;
@@ -197,10 +201,17 @@ async fn round(
     if let Some(error) = failure.as_ref().filter(|e| !e.is_conflict()) {
         lifecycle::admit(&view, &mut status, error.reason(), &error.to_string());
     }
-    let next = report::report(&seen, status, decision.finishing, context).await;
+    let (next, failure) = match report::report(&seen, status, decision.finishing, context).await {
+        Ok(next) => (next, failure),
+        Err(error) => (None, failure.or(Some(error))),
+    };
+    let wake = [decision.wake, next].into_iter().flatten().min();
     match failure {
-        Some(error) => Err(error.into()),
-        None => Ok(([decision.wake, next?].into_iter().flatten().min(), false)),
+        Some(error) => {
+            context.memories.with(object, |m| m.wake = wake);
+            Err(error.into())
+        }
+        None => Ok((wake, false)),
     }
 }
 
@@ -215,6 +226,10 @@ fn back_off(object: Arc<Guarded<NodeTermination>>, error: &Error, context: Arc<C
         tracing::error!(nodetermination = object.name_any(), %error, "skipped");
         return Action::await_change();
     };
+    if context.terminations.get(&object.name_any()).is_none() {
+        // What was remembered of it has been forgotten.
+        return Action::await_change();
+    }
     if let Error::Cluster(error) = error
         && error.is_conflict()
     {
@@ -222,13 +237,28 @@ fn back_off(object: Arc<Guarded<NodeTermination>>, error: &Error, context: Arc<C
         let soon = conflicts <= CONFLICTS_AT_ONCE;
         return Action::requeue(if soon { CONFLICT_PAUSE } else { CONFLICT_STEP });
     }
-    let failures = context.memories.with(object, |m| {
+    let (failures, wake) = context.memories.with(object, |m| {
         m.failures = m.failures.saturating_add(1);
-        m.failures
+        (m.failures, m.wake.take())
     });
     tracing::warn!(nodetermination = object.name_any(), reason = error.reason(), %error, failures, "pass failed, trying again");
-    let wait = (BACK_OFF_FIRST * 2_u32.pow((failures - 1).min(5))).min(BACK_OFF_LAST);
-    Action::requeue(wait.mul_f64(0.5 + 0.5 * jitter(&object.name_any())))
+    let wake = wake.map(|at| Duration::try_from(at.duration_since(clock::now())));
+    let wake = wake.map(Result::unwrap_or_default);
+    let jitter = jitter(&object.name_any());
+    let forbidden = error.reason() == "Forbidden";
+    Action::requeue(wait(failures, jitter, forbidden, wake))
+}
+
+/// How long after so many failures the next pass comes: when the failed one would have looked again at the latest, but
+/// not at once. `jitter` is from 0 to 1.
+fn wait(failures: u32, jitter: f64, forbidden: bool, wake: Option<Duration>) -> Duration {
+    let doubled = BACK_OFF_FIRST * 2_u32.pow(failures.saturating_sub(1).min(5));
+    let wait = if forbidden {
+        FORBIDDEN_PAUSE
+    } else {
+        doubled.min(BACK_OFF_LAST).mul_f64(0.5 + 0.5 * jitter)
+    };
+    wake.map_or(wait, |wake| wait.min(wake.max(BACK_OFF_FIRST)))
 }
 
 /// A number from 0 to 1 for each incident: those whose passes failed together do not come again together.
@@ -269,4 +299,30 @@ impl Context {
 /// A reference to the incident of that name.
 fn reference(name: &str) -> ObjectRef<Guarded<NodeTermination>> {
     ObjectRef::new(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_pass_comes_again_ever_later_but_misses_no_time_that_it_had_named() {
+        let second = |s: f64| Duration::from_secs_f64(s);
+        for (failures, jitter, forbidden, wake, waits) in [
+            (1, 1.0, false, None, 0.5),
+            (1, 0.0, false, None, 0.25),
+            (3, 1.0, false, None, 2.0),
+            (9, 1.0, false, None, 15.0),
+            (9, 1.0, false, Some(7.0), 7.0),
+            (9, 1.0, false, Some(40.0), 15.0),
+            (9, 1.0, false, Some(0.0), 0.5),
+            (1, 0.0, false, Some(0.0), 0.25),
+            (1, 0.5, true, None, 5.0),
+            (9, 0.5, true, None, 5.0),
+            (9, 0.5, true, Some(3.0), 3.0),
+        ] {
+            let found = wait(failures, jitter, forbidden, wake.map(second));
+            assert_eq!(found, second(waits), "{failures} {forbidden} {wake:?}");
+        }
+    }
 }

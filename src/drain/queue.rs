@@ -23,6 +23,7 @@ pub use gates::Guard;
 use super::answer::Answer;
 use super::budget::{Budget, BudgetId};
 use super::plan::Candidate;
+use super::window::later;
 
 /// How long an overloaded server is left alone if it does not say.
 const OVERLOAD_PAUSE: SignedDuration = SignedDuration::from_secs(1);
@@ -30,8 +31,8 @@ const OVERLOAD_PAUSE: SignedDuration = SignedDuration::from_secs(1);
 /// However long it asks for: pods have deadlines.
 const OVERLOAD_PAUSE_MAX: SignedDuration = SignedDuration::from_secs(10);
 
-/// The queue. Its methods are cheap. `now` may go back, when our clock is set or found to be off: nothing is sent too
-/// early or twice on that account, and what waits by time alone waits longer by as much.
+/// The queue. Its methods are cheap. `now` may go back, when our time is found to be off: nothing is sent too early or
+/// twice on that account, and a pod that waits by time alone waits longer by as much.
 #[derive(Default)]
 pub struct Queue {
     entries: HashMap<String, Entry>,
@@ -142,7 +143,9 @@ impl Queue {
         for budget in std::mem::take(&mut self.freed) {
             self.look_again(self.gates.next(&budget, now), now);
         }
-        self.pause.take_if(|until| now >= *until);
+        // A longer pause is none of ours: the time that it was taken by has been corrected since.
+        let lapses = |until: Timestamp| now >= until || until > later(now, OVERLOAD_PAUSE_MAX);
+        self.pause.take_if(|until| lapses(*until));
         if self.pause.is_some() {
             return None;
         }

@@ -66,6 +66,7 @@ async fn answer(
 /// A running elector.
 struct Candidate {
     leading: watch::Receiver<bool>,
+    until: watch::Receiver<Option<Instant>>,
     stop: CancellationToken,
     run: JoinHandle<()>,
 }
@@ -81,9 +82,15 @@ impl Cluster {
         };
         let metrics = Metrics::register(&mut Registry::default());
         let elector = Elector::new(Client::new(router, "default"), config, metrics);
-        let (leading, stop) = (elector.subscribe(), CancellationToken::new());
+        let (leading, until) = (elector.subscribe(), elector.until());
+        let stop = CancellationToken::new();
         let run = tokio::spawn(elector.run(stop.clone()));
-        Candidate { leading, stop, run }
+        Candidate {
+            leading,
+            until,
+            stop,
+            run,
+        }
     }
 
     /// Writes the lease as if `thief` had taken it over.
@@ -114,11 +121,15 @@ async fn one_leads_and_a_release_hands_over_at_once() {
     let mut second = cluster.candidate("second");
     tokio::time::sleep(LEASE * 2).await;
     assert!(*first.leading.borrow() && !*second.leading.borrow());
+    let until = first.until.borrow().unwrap();
+    assert!(until > Instant::now() && until <= Instant::now() + LEASE * 4 / 5);
+    assert_eq!(*second.until.borrow(), None);
     assert_eq!(cluster.spec()["leaseTransitions"], 0);
 
     first.stop.cancel();
     first.run.await.unwrap();
 
+    assert_eq!(*first.until.borrow(), None);
     assert_eq!(cluster.spec()["holderIdentity"], "");
     assert_eq!(cluster.spec()["leaseDurationSeconds"], 1);
     second.leads(true, SHORTEST_PAUSE + LEASE / 5).await;

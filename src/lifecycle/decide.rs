@@ -260,6 +260,11 @@ impl Pass<'_> {
             if self.respects_uncordon(node, policy) {
                 return false;
             }
+            if self.is_told_to_be_left_open(node) {
+                // Nothing but the report is waited for.
+                self.wake_at(self.view.now);
+                return false;
+            }
             let kind = action::most_urgent(&self.signals);
             let patch = cordon::close(node, &name, &policy.cordon, kind.as_str());
             self.decision.effects.insert(0, Effect::Cordon { patch });

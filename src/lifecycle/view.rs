@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::down::Told;
 use super::found::Lookup;
 use super::key::ActionKey;
-use crate::api::termination::{EffectivePolicy, NodeTermination};
+use crate::api::termination::{EffectivePolicy, NodeTermination, NodeTerminationStatus};
 use crate::drain::arrivals::Arrivals;
 use crate::drain::queue::Work;
 use crate::drain::{Attachment, Node, Pod};
@@ -31,6 +31,8 @@ pub struct View<'a> {
     pub lookups: &'a BTreeMap<String, Lookup>,
     /// The lifecycle actions that the stored record shows.
     pub recorded: &'a BTreeSet<ActionKey>,
+    /// The stored record, as far as is known: that in `object` may be ahead of it.
+    pub stored: Option<&'a NodeTerminationStatus>,
     /// The node's pods, once its view is complete.
     pub pods: Option<Pods<'a>>,
     /// The volumes that are attached to the node, once all attachments are listed.
@@ -126,6 +128,9 @@ pub enum HookTimeout {
 }
 
 impl HookTimeout {
+    /// One that could not be read is believed for so long; then it is asked for again.
+    pub const UNKNOWN_FOR: SignedDuration = SignedDuration::from_secs(10);
+
     /// Without a heartbeat the action ends after this, if that is known.
     #[must_use]
     pub fn heartbeat(&self) -> Option<SignedDuration> {

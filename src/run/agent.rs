@@ -55,7 +55,7 @@ fn monitor(
         client: clients.control.clone(),
         gate: Gate::default(),
         nodes: Arc::new(Nodes::default()),
-        policies: Objects::<TerminationPolicy>::start(clients.views.clone(), stop.clone()),
+        policies: Objects::<TerminationPolicy>::start(clients.stores.clone(), stop.clone()),
         timeline: Timeline::register(registry),
         metrics: source::Metrics::register(registry),
     };

@@ -9,7 +9,7 @@ use node_termination_operator::api::termination::NodeTermination;
 use node_termination_operator::aws::{self, Aws};
 use node_termination_operator::cluster::events::Events;
 use node_termination_operator::cluster::{self, AgentWatch, Clients, Gate, Nodes, Objects, outage};
-use node_termination_operator::controller::{self, Evictor, HandOver, Parts};
+use node_termination_operator::controller::{self, Evictor, HandOver, Parts, Term};
 use node_termination_operator::telemetry::{self, Health, Timeline};
 use node_termination_operator::{clock, leader, source};
 use prometheus_client::registry::Registry;
@@ -50,11 +50,12 @@ pub(super) async fn serve(options: &Controller) -> anyhow::Result<()> {
         lease,
         leader::Metrics::register(&mut registry),
     );
+    let term = Term::new(elector.until());
     let parts = parts(
         clients,
         &mut registry,
         &health,
-        (&namespace, &identity),
+        (&namespace, &identity, term),
         &stop,
     )?;
 
@@ -97,7 +98,7 @@ fn parts(
     clients: Clients,
     registry: &mut Registry,
     health: &Health,
-    (namespace, identity): (&str, &str),
+    (namespace, identity, term): (&str, &str, Term),
     stop: &CancellationToken,
 ) -> anyhow::Result<Parts> {
     let gate = Gate::default();
@@ -107,27 +108,29 @@ fn parts(
         clients.evictions.clone(),
         gate.clone(),
         metrics.clone(),
+        term.clone(),
     ));
     tokio::spawn(cluster::watch::nodes(
-        clients.views.clone(),
+        clients.stores.clone(),
         nodes.clone(),
         stop.clone(),
     ));
     let engine = evictor.clone();
-    let budgets = cluster::watch::budgets(clients.views.clone(), stop.clone(), move |event| {
+    let budgets = cluster::watch::budgets(clients.stores.clone(), stop.clone(), move |event| {
         engine.budgets(event);
     });
     tokio::spawn(budgets);
     Ok(Parts {
-        policies: Objects::<TerminationPolicy>::start(clients.views.clone(), stop.clone()),
-        terminations: Objects::<NodeTermination>::start(clients.views.clone(), stop.clone()),
+        policies: Objects::<TerminationPolicy>::start(clients.stores.clone(), stop.clone()),
+        terminations: Objects::<NodeTermination>::start(clients.stores.clone(), stop.clone()),
         aws: Aws::new(aws::Metrics::register(registry))?,
         events: Events::start(clients.control.clone(), identity.to_owned(), stop.clone()),
         timeline: Timeline::register(registry),
         source_metrics: source::Metrics::register(registry),
         health: health.clone(),
-        agents: AgentWatch::start(clients.views.clone(), namespace, stop.clone()),
+        agents: AgentWatch::start(clients.stores.clone(), namespace, stop.clone()),
         hand_over: HandOver::default(),
+        term,
         own_pod: format!("{namespace}/{identity}"),
         clients,
         nodes,

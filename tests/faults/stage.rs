@@ -67,26 +67,25 @@ pub struct Stage {
 impl Stage {
     /// Two nodes, and a policy with these settings beside its queue, which is being read by the leader.
     pub async fn new(settings: Value) -> Self {
-        Self::skewed(settings, [SignedDuration::ZERO; 2]).await
+        Self::skewed(settings, [None, None]).await
     }
 
-    /// The same, with replicas whose clocks are ahead by so much.
-    pub async fn skewed(settings: Value, ahead: [SignedDuration; 2]) -> Self {
+    /// The same, with replicas whose clocks are wrong.
+    pub async fn skewed(settings: Value, skews: [Option<&Skew>; 2]) -> Self {
         let turn = turn().await;
         let control_plane = operator::control_plane(true).await.unwrap();
         operator::install(&control_plane, repository())
             .await
             .unwrap();
         let aws = Aws::start().unwrap();
-        let start = |identity, ahead: SignedDuration| {
-            let skew = (!ahead.is_zero()).then(|| Skew::new(ahead).unwrap());
-            let extra = skew.as_ref().map(Skew::env);
+        let start = |identity, skew: Option<&Skew>| {
+            let extra = skew.map(Skew::env);
             let extra = extra.as_ref().map_or(&[][..], |e| &e[..]);
             start_with(&control_plane, &aws, identity, extra)
         };
-        let first = start("first", ahead[0]);
+        let first = start("first", skews[0]);
         first.await_leader().await.unwrap();
-        let second = start("second", ahead[1]);
+        let second = start("second", skews[1]);
         let client = control_plane.client().await.unwrap();
         let namespace = cluster::namespace(&client, "faults").await.unwrap();
         let nodes = cluster::make_nodes(&client, "node", 2, &map(&[]))

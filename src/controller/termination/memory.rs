@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use kube::ResourceExt;
 use tokio::time::Instant;
 
@@ -57,6 +58,8 @@ pub(super) struct Memory {
     pub told: Option<(Instant, Told)>,
     /// Passes that failed in a row.
     pub failures: u32,
+    /// When the last of them would have looked again by time alone.
+    pub wake: Option<Timestamp>,
 }
 
 impl Memory {
@@ -126,6 +129,11 @@ impl Memories {
             .incidents
             .remove(name)
             .map(|(_, memory)| memory.node_uid)
+    }
+
+    /// The names of all that is remembered.
+    pub(super) fn names(&self) -> Vec<String> {
+        self.lock().incidents.keys().cloned().collect()
     }
 
     /// The record of the incident as its last pass left it.

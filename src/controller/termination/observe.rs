@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
@@ -22,9 +21,6 @@ use crate::drain::{Attachment, Node};
 use crate::lifecycle::view::Pods;
 use crate::lifecycle::{ActionKey, HookTimeout, Lookup, Machine, Told, View, action};
 
-/// A hook's time-out that could not be read is asked for again after this.
-const ASK_AGAIN: Duration = Duration::from_secs(10);
-
 /// What a pass has seen.
 pub(super) struct Seen {
     /// The incident, with the record as this process last left it.
@@ -35,6 +31,7 @@ pub(super) struct Seen {
     hooks: BTreeMap<ActionKey, HookTimeout>,
     lookups: BTreeMap<String, Lookup>,
     recorded: BTreeSet<ActionKey>,
+    stored: Option<Arc<NodeTerminationStatus>>,
     outage: Option<(Timestamp, Timestamp)>,
     conflicts: u32,
     pods: Option<Snapshot>,
@@ -53,7 +50,7 @@ pub(super) struct Seen {
 pub(super) fn observe(stored: &NodeTermination, context: &Context) -> Seen {
     let mut object = stored.clone();
     let node = context.nodes.get(&object.spec.node_name);
-    let (leaving, came, gone_before, hooks, lookups, recorded, conflicts, told) =
+    let (leaving, came, gone_before, hooks, lookups, recorded, stored, conflicts, told) =
         context.memories.with(stored, |memory| {
             memory.since.get_or_insert_with(Instant::now);
             memory
@@ -68,7 +65,8 @@ pub(super) fn observe(stored: &NodeTermination, context: &Context) -> Seen {
                 .and_then(|s| s.pods.as_ref())
                 .map_or(0, |p| p.gone);
             memory.hooks.retain(|_, (asked, timeout)| {
-                matches!(timeout, HookTimeout::Known { .. }) || asked.elapsed() < ASK_AGAIN
+                matches!(timeout, HookTimeout::Known { .. })
+                    || asked.elapsed() < HookTimeout::UNKNOWN_FOR.unsigned_abs()
             });
             let hooks = memory
                 .hooks
@@ -85,6 +83,7 @@ pub(super) fn observe(stored: &NodeTermination, context: &Context) -> Seen {
                 hooks,
                 lookups.collect(),
                 written.map(ActionKey::from).collect(),
+                memory.written.clone(),
                 memory.conflicts,
                 memory.told().cloned(),
             )
@@ -126,6 +125,7 @@ pub(super) fn observe(stored: &NodeTermination, context: &Context) -> Seen {
         hooks,
         lookups,
         recorded,
+        stored,
         outage: outage::last(),
         conflicts,
         pods,
@@ -222,6 +222,7 @@ impl Seen {
             hooks: &self.hooks,
             lookups: &self.lookups,
             recorded: &self.recorded,
+            stored: self.stored.as_deref(),
             pods: self.pods.as_ref().map(|snapshot| Pods {
                 pods: &snapshot.pods,
                 quiet_for: SignedDuration::try_from(snapshot.quiet_for)

@@ -11,7 +11,7 @@ use futures::stream::{self, Stream, StreamExt};
 use tokio::time::Instant;
 
 /// Events of one node that come within this of a pass for it wait until it is over, and are one pass then.
-const WINDOW: Duration = Duration::from_millis(200);
+const WINDOW: Duration = Duration::from_millis(500);
 
 /// The nodes that were told of lately.
 #[derive(Default)]

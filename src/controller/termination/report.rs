@@ -25,6 +25,9 @@ use crate::lifecycle::{self, News};
 const PROGRESS_FIRST: Duration = Duration::from_secs(15);
 /// The longest that mere progress waits.
 const PROGRESS_LAST: Duration = Duration::from_mins(1);
+/// For each node that drains mere progress waits this much longer: a report costs the API server more than two
+/// evictions (9 ms of its CPU), and in a burst it has no time for either.
+const PROGRESS_EACH: Duration = Duration::from_millis(200);
 /// A node's pods are listed within this, unless the API server is busy or too many nodes drain at once.
 const COUNTED_WITHIN: Duration = Duration::from_secs(2);
 /// An incident whose lifecycle call failed is looked at again after this.
@@ -44,9 +47,10 @@ pub(super) async fn report(
         return Ok(None);
     }
     let again = retry_time(&status);
+    let draining = context.views.open_count();
     let (before, due) = context.memories.with(object, |memory| {
         memory.status = Some(status.clone());
-        let due = when(memory, &status, finishing);
+        let due = when(memory, &status, finishing, draining);
         (memory.written.clone().unwrap_or_default(), due)
     });
     context.turns.note(object, &status);
@@ -100,7 +104,7 @@ enum Due {
 }
 
 /// Whether the record must be written now: what is news at once, mere progress after a while, the same never.
-fn when(memory: &Memory, status: &NodeTerminationStatus, finishing: bool) -> Due {
+fn when(memory: &Memory, status: &NodeTerminationStatus, finishing: bool, draining: usize) -> Due {
     let nothing = Arc::default();
     let stored = memory.written.as_ref().unwrap_or(&nothing);
     if finishing {
@@ -119,7 +123,8 @@ fn when(memory: &Memory, status: &NodeTerminationStatus, finishing: bool) -> Due
     if !progress {
         return Due::Now;
     }
-    let wait = memory.progress_wait.unwrap_or(PROGRESS_FIRST);
+    let crowd = PROGRESS_EACH * u32::try_from(draining).unwrap_or(u32::MAX);
+    let wait = memory.progress_wait.unwrap_or(PROGRESS_FIRST).max(crowd);
     let written_at = memory.written_at;
     let left = written_at.map_or(Duration::ZERO, |at| wait.saturating_sub(at.elapsed()));
     if left.is_zero() {

@@ -66,7 +66,10 @@ pub(super) fn stream(
         .boxed();
     let context = context.clone();
     all.flat_map(move |some| {
-        stream::iter(some.unwrap_or_else(|| context.terminations.references()))
+        stream::iter(some.unwrap_or_else(|| {
+            context.forget_gone();
+            context.terminations.references()
+        }))
     })
     .map(Ok)
 }
@@ -87,6 +90,13 @@ impl Context {
         let mut affected = self.unless_gone(incident);
         affected.extend(beside.iter().map(|n| reference(n)));
         affected
+    }
+
+    /// Forgets the incidents whose objects are gone, though nobody may have told of it.
+    pub(in crate::controller) fn forget_gone(&self) {
+        for name in self.memories.names() {
+            self.unless_gone(reference(&name));
+        }
     }
 
     /// The incident, for a pass; one whose object is gone is forgotten, for no pass runs for it.

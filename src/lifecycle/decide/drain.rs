@@ -4,7 +4,7 @@ use jiff::SignedDuration;
 
 use super::super::effect::Effect;
 use super::super::say::CORDON_LIFTED;
-use super::super::view::{Machine, Pods};
+use super::super::view::{HookTimeout, Machine, Pods};
 use super::super::{ActionKey, pods, risk};
 use super::{Pass, QUIET, later};
 use crate::api::condition;
@@ -197,6 +197,15 @@ impl Pass<'_> {
         }
     }
 
+    /// Whether the time-out of a hook that waits could not be read when it was asked for.
+    fn fails_to_read(&self) -> bool {
+        let mut pending = self.decision.status.lifecycle_actions.iter();
+        pending.any(|a| {
+            let told = self.view.hooks.get(&ActionKey::from(a));
+            !a.state.is_over() && matches!(told, Some(HookTimeout::Unknown(_)))
+        })
+    }
+
     /// Asks for the time-outs of hooks that nobody has asked for: a drain must not cut graces by a guess.
     pub(super) fn read_hooks(&mut self) -> bool {
         let pending = &self.decision.status.lifecycle_actions;
@@ -212,6 +221,8 @@ impl Pass<'_> {
         if any {
             // Nothing else tells that they have been read.
             self.wake_at(self.view.now);
+        } else if self.fails_to_read() {
+            self.wake_at(later(self.view.now, HookTimeout::UNKNOWN_FOR));
         }
         // Another signal that tells its deadline is not kept waiting.
         any && self.signals.iter().all(|s| s.deadline.is_none())

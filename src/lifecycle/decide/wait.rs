@@ -206,6 +206,14 @@ impl Pass<'_> {
             && self.view.neighbours.is_empty()
     }
 
+    /// It is to be closed, and its record still says that it is left open. That is told first: if we died between the
+    /// two, the next leader would take our cordon for somebody else's.
+    pub(super) fn is_told_to_be_left_open(&self, node: &Node) -> bool {
+        let told = self.view.stored.iter().flat_map(|s| &s.conditions);
+        let mut told = told.filter(|c| c.type_ == CORDON_LIFTED);
+        !node.unschedulable && told.any(|c| c.reason == RESPECTED)
+    }
+
     /// The time of a drain that nobody has set an end to does not run while it stands still.
     fn starts_anew(&mut self, policy: &EffectivePolicy) {
         if self.presses_at(policy) == Some(Timestamp::MAX) && self.status().started_at.is_some() {

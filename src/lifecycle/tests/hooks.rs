@@ -454,6 +454,18 @@ fn a_hook_that_has_to_be_read_again_in_the_middle_of_a_drain_does_not_hold_it_up
 }
 
 #[test]
+fn a_hook_that_could_not_be_read_is_read_later_though_nothing_happens_in_the_drain() {
+    let mut world = blocked(EffectivePolicy::default(), OnDrainFailure::Continue);
+    world.timeout = HookTimeout::Unknown("Throttled".into());
+    world.run_for(3);
+    let guessed = |w: &World| condition::holds(&w.status().conditions, "HookTimeoutUnknown");
+    assert!(guessed(&world));
+    world.timeout = known(300);
+    assert!(world.run(11, |w| !guessed(w)), "{:?}", world.status());
+    assert_eq!(world.status().deadline.unwrap().0, at(NOTICE + 300));
+}
+
+#[test]
 fn a_new_leader_that_can_not_read_the_hook_goes_by_the_recorded_deadline() {
     let mut world = blocked(EffectivePolicy::default(), OnDrainFailure::Continue);
     world.run_for(20);

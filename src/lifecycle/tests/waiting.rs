@@ -613,6 +613,25 @@ fn a_node_that_was_left_open_is_closed_when_its_window_presses() {
 }
 
 #[test]
+fn a_node_that_was_left_open_is_given_back_open_whenever_the_leader_dies_that_closes_it() {
+    for pass in 1..=5 {
+        let mut world = world_of(vec![scheduled("system-reboot")], EffectivePolicy::default());
+        world.now = OPENS - 3000;
+        reach(&mut world, Phase::Released, 60);
+        uncordon(&mut world);
+        uncordon(&mut world);
+        world.now = OPENS - 120;
+        world.crashes.insert(world.passes + pass, 1);
+        world.run_for(5);
+        assert!(world.node.as_ref().unwrap().unschedulable, "in pass {pass}");
+        world.object.spec.cancel = true;
+        world.change();
+        reach(&mut world, Phase::Canceled, 5);
+        assert!(is_untouched(&world), "in pass {pass}");
+    }
+}
+
+#[test]
 fn maintenance_that_was_only_observed_is_acted_on_when_the_policy_enforces() {
     let observing = EffectivePolicy {
         mode: Mode::Observe,

@@ -83,7 +83,8 @@ struct Memory {
     seen: BTreeSet<String>,
     gone_before: Option<u32>,
     came: Arrivals,
-    hooks: BTreeMap<ActionKey, HookTimeout>,
+    /// Hooks' time-outs, and when they were asked for.
+    hooks: BTreeMap<ActionKey, (i64, HookTimeout)>,
     lookups: BTreeMap<String, Lookup>,
     queue: Queue,
     /// Since when the node's pods are watched.
@@ -158,7 +159,8 @@ pub(super) struct World {
     known_hooks: BTreeMap<ActionKey, HookTimeout>,
     known_lookups: BTreeMap<String, Lookup>,
     memory: Memory,
-    passes: usize,
+    /// How many there have been.
+    pub passes: usize,
 }
 
 impl World {
@@ -402,7 +404,12 @@ impl World {
         self.passes += 1;
         let dies_after = self.crashes.remove(&self.passes);
         self.memory.wake = None;
-        self.known_hooks.clone_from(&self.memory.hooks);
+        let unknown_for = HookTimeout::UNKNOWN_FOR.as_secs();
+        self.memory.hooks.retain(|_, (asked, timeout)| {
+            matches!(timeout, HookTimeout::Known { .. }) || self.now - *asked < unknown_for
+        });
+        let hooks = self.memory.hooks.iter();
+        self.known_hooks = hooks.map(|(k, (_, t))| (k.clone(), t.clone())).collect();
         self.known_lookups.clone_from(&self.memory.lookups);
         let was_open = !self.phase().is_some_and(Phase::is_finished);
         let decision = self.look(decide);
@@ -494,6 +501,7 @@ impl World {
             hooks: &self.known_hooks,
             lookups: &self.known_lookups,
             recorded: &recorded,
+            stored: self.object.status.as_ref(),
             pods: self.memory.view.map(|opened| Pods {
                 pods: &pods,
                 quiet_for: SignedDuration::from_secs(self.now - opened.max(self.arrived)),

@@ -59,15 +59,16 @@ fn wrong(order: &Order, pod: &PodLife, history: &History) -> Option<String> {
         ));
     }
     let budgets: Vec<&BudgetLife> = history.budgets_of(pod).collect();
-    if budgets.is_empty() {
-        return Some("it was deleted, and has no budget".to_owned());
-    }
     let room = |b: &&BudgetLife| had_room(b, order.time);
     let troubled = history.troubles.touch(
         order.time,
         order.time,
         &[Cause::Api, Cause::Connections, Cause::Leader],
     );
+    if budgets.is_empty() {
+        // An eviction that was not answered is not sent again at the last moment: the deletion is surer.
+        return (!troubled).then(|| "it was deleted, and has no budget".to_owned());
+    }
     if budgets.len() == 1 && !troubled && budgets.iter().all(room) {
         return Some("it was deleted, and its budget had room".to_owned());
     }

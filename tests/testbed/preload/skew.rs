@@ -1,5 +1,6 @@
-//! A library that, preloaded into a program, sets its wall clock wrong by `SKEW_SECONDS`; clocks that only tell how much
-//! time passes go right. It is compiled when a test asks for it (`src/skew.rs`), and is no part of any crate.
+//! A library that, preloaded into a program, sets its wall clock wrong by `SKEW_SECONDS`: a number, or the path of a file
+//! that holds one and may be replaced by another. Clocks that only tell how much time passes go right. It is compiled when
+//! a test asks for it (`src/skew.rs`), and is no part of any crate.
 #![crate_type = "cdylib"]
 #![allow(clippy::missing_safety_doc)]
 
@@ -27,9 +28,16 @@ unsafe extern "C" {
 }
 
 fn skew() -> i64 {
-    static SKEW: OnceLock<i64> = OnceLock::new();
-    let read = || std::env::var("SKEW_SECONDS").ok()?.parse().ok();
-    *SKEW.get_or_init(|| read().unwrap_or(0))
+    static SKEW: OnceLock<Result<i64, String>> = OnceLock::new();
+    let read = || {
+        let said = std::env::var("SKEW_SECONDS").unwrap_or_default();
+        said.parse().map_err(|_| said)
+    };
+    let in_file = |path: &String| std::fs::read_to_string(path).ok()?.trim().parse().ok();
+    match SKEW.get_or_init(read) {
+        Ok(seconds) => *seconds,
+        Err(path) => in_file(path).unwrap_or(0),
+    }
 }
 
 #[unsafe(no_mangle)]

@@ -21,5 +21,5 @@ pub mod webhook;
 pub use control_plane::ControlPlane;
 pub use operator::Operator;
 pub use process::Child;
-pub use skew::Skew;
+pub use skew::{SetClock, Skew};
 pub use webhook::Webhook;

@@ -9,11 +9,13 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
+    sync::Mutex,
 };
 
 use anyhow::{Context, ensure};
 use jiff::SignedDuration;
 use sha2::{Digest, Sha256};
+use tempfile::TempDir;
 
 use crate::binaries::cache_root;
 
@@ -23,15 +25,58 @@ const SOURCE: &str = include_str!("../preload/skew.rs");
 #[derive(Clone, Debug)]
 pub struct Skew {
     library: String,
+    /// The number of seconds, or the file that holds it.
     seconds: String,
+}
+
+/// A clock that can be set while the programs that have it run.
+#[derive(Debug)]
+pub struct SetClock {
+    skew: Skew,
+    folder: TempDir,
+}
+
+impl SetClock {
+    /// A clock that is so far ahead until it is set.
+    pub fn new(ahead: SignedDuration) -> anyhow::Result<Self> {
+        let folder = TempDir::new()?;
+        let file = folder.path().join("seconds").into_os_string();
+        let clock = Self {
+            skew: Skew {
+                seconds: text(file)?,
+                ..Skew::new(ahead)?
+            },
+            folder,
+        };
+        clock.set(ahead)?;
+        Ok(clock)
+    }
+
+    /// What programs are to have that have this clock.
+    #[must_use]
+    pub fn skew(&self) -> &Skew {
+        &self.skew
+    }
+
+    /// Sets it: it is so far ahead from now on.
+    pub fn set(&self, ahead: SignedDuration) -> anyhow::Result<()> {
+        let new = self.folder.path().join("new");
+        fs::write(&new, ahead.as_secs().to_string())?;
+        fs::rename(&new, &self.skew.seconds)?;
+        Ok(())
+    }
+}
+
+fn text(path: OsString) -> anyhow::Result<String> {
+    let text = path.into_string();
+    text.map_err(|_| anyhow::anyhow!("the path is not UTF-8"))
 }
 
 impl Skew {
     /// A clock that is so far ahead; behind, if it is negative. Fails where there is no `rustc`.
     pub fn new(ahead: SignedDuration) -> anyhow::Result<Self> {
-        let library = library()?.into_os_string().into_string();
         Ok(Self {
-            library: library.map_err(|_| anyhow::anyhow!("the path is not UTF-8"))?,
+            library: text(library()?.into_os_string())?,
             seconds: ahead.as_secs().to_string(),
         })
     }
@@ -46,6 +91,9 @@ impl Skew {
     }
 }
 
+/// Tests of one process ask at the same time, and its number is in the unfinished library's name.
+static COMPILING: Mutex<()> = Mutex::new(());
+
 /// The compiled library.
 fn library() -> anyhow::Result<PathBuf> {
     let folder = cache_root()?.join("node-termination-operator/testbed");
@@ -54,6 +102,7 @@ fn library() -> anyhow::Result<PathBuf> {
         write!(name, "{byte:02x}")?;
     }
     let library = folder.join(format!("{name}.so"));
+    let _alone = COMPILING.lock();
     if !library.is_file() {
         fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
         let unfinished = folder.join(format!(".{name}-{}", std::process::id()));
@@ -94,6 +143,17 @@ mod tests {
             let ahead = SignedDuration::from_mins(minutes);
             let told = date(&Skew::new(ahead).unwrap());
             let off = told.duration_since(Timestamp::now()) - ahead;
+            assert!(off.abs() < SignedDuration::from_secs(30), "{off}");
+        }
+    }
+
+    #[test]
+    fn a_clock_that_is_set_is_another_from_then_on() {
+        let clock = SetClock::new(SignedDuration::ZERO).unwrap();
+        for minutes in [7, -90] {
+            let ahead = SignedDuration::from_mins(minutes);
+            clock.set(ahead).unwrap();
+            let off = date(clock.skew()).duration_since(Timestamp::now()) - ahead;
             assert!(off.abs() < SignedDuration::from_secs(30), "{off}");
         }
     }

@@ -101,6 +101,17 @@ fn overload_pauses_everybody_for_as_long_as_the_server_says() {
 }
 
 #[test]
+fn a_pause_that_was_taken_by_a_time_far_ahead_is_over_when_that_is_corrected() {
+    let mut queue = Queue::default();
+    queue.offer("n1", vec![candidate("a", FAR)], at(1200));
+    let order = only(pop_all(&mut queue, 1200));
+    let busy = Answer::Overloaded { retry_after: None };
+    queue.answered(&order, &busy, at(1200));
+    assert!(pop_all(&mut queue, 1200).is_empty());
+    assert_eq!(names(&pop_all(&mut queue, 0)), ["a"]);
+}
+
+#[test]
 fn in_a_terminating_namespace_the_pod_is_deleted_at_once() {
     let mut queue = Queue::default();
     queue.budget_changed(budget(1), at(0));

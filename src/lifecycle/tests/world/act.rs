@@ -63,7 +63,7 @@ impl World {
             Effect::ReadHook { action } => {
                 self.memory
                     .hooks
-                    .insert(action.clone(), self.timeout.clone());
+                    .insert(action.clone(), (self.now, self.timeout.clone()));
             }
             Effect::FindHooks { signal_id, .. } => {
                 let found = self.find();
