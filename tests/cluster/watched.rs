@@ -13,8 +13,7 @@ use serde_json::json;
 use testbed::cluster::{PodOptions, await_count, delete_node};
 
 use crate::budgets::{keep, web};
-use crate::scene::{Corner, something_else_is_drained};
-use crate::scene::{status, within};
+use crate::scene::{Corner, something_else_is_drained, status, within};
 
 fn of_pod(pod: &Pod, reason: &str) -> watcher::Config {
     let name = pod.name_any();
@@ -46,8 +45,8 @@ async fn a_pod_that_was_deleted_past_its_budget_or_cut_short_still_tells_why_whe
         (&slow[0], "GraceCut", "of its grace period of 600 s"),
     ] {
         let says = |event: &Event| {
-            let note = event.message.as_deref().unwrap_or_default();
-            note.contains(words) && note.contains(&why) && event.involved_object.uid == pod.uid()
+            let said = event.message.as_deref().unwrap_or_default();
+            said.contains(words) && said.contains(&why) && event.involved_object.uid == pod.uid()
         };
         within(await_count(events.clone(), of_pod(pod, reason), 1, says)).await;
     }
@@ -101,7 +100,7 @@ async fn the_log_has_a_line_for_each_phase_and_the_whole_record_once_at_the_end(
     assert!(lines.len() <= 5, "{all}");
 }
 
-/// The text that stands in backticks on the line or row of a document that names a metric's label.
+/// The document that lists every metric.
 fn documented() -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/metrics.md");
     fs::read_to_string(path).unwrap()
