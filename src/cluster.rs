@@ -12,6 +12,7 @@ pub mod outage;
 pub mod own_node;
 pub mod pods;
 pub mod record;
+pub mod secrets;
 pub mod status;
 pub mod views;
 pub mod watch;

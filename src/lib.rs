@@ -6,12 +6,13 @@
 //!                          └─────────── one apply ─────────────┘          │     ─► Auto Scaling: heartbeat, complete
 //!                                                                         └─────► status, Events, metrics
 //!
-//!   controller ─► source, lifecycle, drain, cluster, aws, api, telemetry, clock
+//!   controller ─► source, lifecycle, drain, notify, cluster, aws, api, telemetry, clock
 //!       source ─► event, api, aws, cluster, drain, telemetry, clock
 //!    lifecycle ─► drain, api                    pure: no client, no clock
 //!        drain ─► api                           pure
 //!        event ─► api                           pure
 //!      migrate ─► api                           pure
+//!       notify ─► api                           bodies, and the POSTs that carry them
 //!      cluster ─► api, drain, clock             effects on Kubernetes
 //!          aws ─► clock                         effects on AWS
 //!  api, clock, leader, telemetry ─► (nothing of ours)
@@ -29,5 +30,6 @@ pub mod event;
 pub mod leader;
 pub mod lifecycle;
 pub mod migrate;
+pub mod notify;
 pub mod source;
 pub mod telemetry;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::hand_over::HandOver;
-use super::{Evictor, Metrics, policy, prune, termination};
+use super::{Evictor, Metrics, Notifier, NotifyOptions, policy, prune, termination};
 use crate::api::policy::TerminationPolicy;
 use crate::api::termination::NodeTermination;
 use crate::aws::Aws;
@@ -51,6 +51,8 @@ pub struct Parts {
     pub own_pod: String,
     /// How leadership is given up by choice.
     pub hand_over: HandOver,
+    /// How notifications are sent.
+    pub notifications: NotifyOptions,
 }
 
 /// Leads until `stop`: takes no new work then, and finishes the calls in flight. Nothing that only a leader knows
@@ -67,6 +69,12 @@ pub async fn lead(parts: Parts, stop: CancellationToken) {
         timeline: parts.timeline.clone(),
         metrics: parts.source_metrics.clone(),
     };
+    let notifier = Arc::new(Notifier::new(
+        parts.clients.views.clone(),
+        parts.notifications.clone(),
+        parts.policies.clone(),
+        parts.metrics.clone(),
+    ));
     let policy = Arc::new(policy::Context {
         clients: parts.clients.clone(),
         nodes: parts.nodes.clone(),
@@ -78,6 +86,7 @@ pub async fn lead(parts: Parts, stop: CancellationToken) {
             recorder,
             parts.health.clone(),
         )),
+        notifier: notifier.clone(),
         metrics: parts.metrics.clone(),
         health: parts.health.clone(),
     });
@@ -93,11 +102,13 @@ pub async fn lead(parts: Parts, stop: CancellationToken) {
         parts,
         views.clone(),
         attachments.clone(),
+        notifier.clone(),
     ));
     tokio::join!(
         policy::run(policy, stop.clone()),
         termination::run(termination.clone(), stop.clone()),
         evictor.run(pulse, stop.clone()),
+        notifier.run(stop.clone()),
         prune::run(termination, stop),
     );
     views.close_all();

@@ -8,6 +8,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use crate::api::policy::Stage;
 use crate::api::termination::{Outcome, SignalKind};
 use crate::drain::{Answer, Verb};
 
@@ -17,6 +18,8 @@ pub struct Metrics {
     evictions: Family<EvictionLabels, Counter>,
     passes: Family<PassLabels, Counter>,
     finished: Family<FinishedLabels, Counter>,
+    notifications: Family<NotificationLabels, Counter>,
+    notifications_waiting: Gauge,
     waiting: Gauge,
     views: Gauge,
     open: Gauge,
@@ -41,6 +44,12 @@ struct FinishedLabels {
     outcome: &'static str,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct NotificationLabels {
+    stage: &'static str,
+    result: &'static str,
+}
+
 impl Metrics {
     /// Metrics in the registry.
     #[must_use]
@@ -60,6 +69,16 @@ impl Metrics {
             "terminations_finished",
             "Finished terminations, by the most urgent kind and the outcome",
             metrics.finished.clone(),
+        );
+        registry.register(
+            "notifications",
+            "Attempts to notify, by stage and what came of them",
+            metrics.notifications.clone(),
+        );
+        registry.register(
+            "notifications_waiting",
+            "Notifications that are still to be sent",
+            metrics.notifications_waiting.clone(),
         );
         registry.register(
             "budget_waiting_pods",
@@ -112,6 +131,18 @@ impl Metrics {
             .inc();
     }
 
+    pub(super) fn notified(&self, stage: Stage, result: &'static str) {
+        let stage = stage.as_str();
+        self.notifications
+            .get_or_create(&NotificationLabels { stage, result })
+            .inc();
+    }
+
+    pub(super) fn notifications_waiting(&self, count: usize) {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        self.notifications_waiting.set(count);
+    }
+
     pub(super) fn queue(&self, waiting: usize, slots: usize) {
         self.waiting.set(i64::try_from(waiting).unwrap_or(i64::MAX));
         self.slots.set(slots as u64);
@@ -121,6 +152,7 @@ impl Metrics {
     pub(super) fn clear(&self) {
         self.queue(0, 0);
         self.open(0, 0);
+        self.notifications_waiting(0);
     }
 
     pub(super) fn open(&self, terminations: usize, views: usize) {

@@ -9,7 +9,7 @@ use node_termination_operator::api::termination::NodeTermination;
 use node_termination_operator::aws::{self, Aws};
 use node_termination_operator::cluster::events::Events;
 use node_termination_operator::cluster::{self, AgentWatch, Clients, Gate, Nodes, Objects, outage};
-use node_termination_operator::controller::{self, Evictor, HandOver, Parts};
+use node_termination_operator::controller::{self, Evictor, HandOver, NotifyOptions, Parts};
 use node_termination_operator::telemetry::{self, Health, Timeline};
 use node_termination_operator::{clock, leader, source};
 use prometheus_client::registry::Registry;
@@ -50,11 +50,16 @@ pub(super) async fn serve(options: &Controller) -> anyhow::Result<()> {
         lease,
         leader::Metrics::register(&mut registry),
     );
+    let notifications = NotifyOptions {
+        namespace: namespace.clone(),
+        allow_http: options.allow_http_notifications,
+        cluster: options.cluster_name(),
+    };
     let parts = parts(
         clients,
         &mut registry,
         &health,
-        (&namespace, &identity),
+        (notifications, &identity),
         &stop,
     )?;
 
@@ -97,7 +102,7 @@ fn parts(
     clients: Clients,
     registry: &mut Registry,
     health: &Health,
-    (namespace, identity): (&str, &str),
+    (notifications, identity): (NotifyOptions, &str),
     stop: &CancellationToken,
 ) -> anyhow::Result<Parts> {
     let gate = Gate::default();
@@ -126,9 +131,14 @@ fn parts(
         timeline: Timeline::register(registry),
         source_metrics: source::Metrics::register(registry),
         health: health.clone(),
-        agents: AgentWatch::start(clients.views.clone(), namespace, stop.clone()),
+        agents: AgentWatch::start(
+            clients.views.clone(),
+            &notifications.namespace,
+            stop.clone(),
+        ),
         hand_over: HandOver::default(),
-        own_pod: format!("{namespace}/{identity}"),
+        own_pod: format!("{}/{identity}", notifications.namespace),
+        notifications,
         clients,
         nodes,
         evictor,

@@ -12,13 +12,14 @@ use tokio::time::Instant;
 
 use super::Context;
 use super::memory::Memory;
+use super::notices;
 use super::observe::Seen;
 use crate::api::condition::{self, RECONCILING};
 use crate::api::termination::{NodeTermination, NodeTerminationStatus, Phase, VolumesStatus};
 use crate::clock;
 use crate::cluster::events::Happening;
 use crate::cluster::{self, status};
-use crate::lifecycle::{self, News};
+use crate::lifecycle::{self, News, Notified};
 
 /// Mere progress is written this long after the last report, then ever more seldom: a drain of half a minute costs
 /// one such write.
@@ -38,11 +39,6 @@ pub(super) async fn report(
     context: &Context,
 ) -> Result<Option<Timestamp>, cluster::Error> {
     let object = &seen.object;
-    if status.phase.is_some_and(Phase::is_finished) && !finishing {
-        context.turns.note(object, &status);
-        forget(object, context);
-        return Ok(None);
-    }
     let again = retry_time(&status);
     let (before, due) = context.memories.with(object, |memory| {
         memory.status = Some(status.clone());
@@ -50,6 +46,8 @@ pub(super) async fn report(
         (memory.written.clone().unwrap_or_default(), due)
     });
     context.turns.note(object, &status);
+    let room = notices::offer(object, &before, context);
+    let again = [again, room].into_iter().flatten().min();
     match due {
         Due::Never => return Ok(again),
         Due::At(time) => return Ok([again, Some(time)].into_iter().flatten().min()),
@@ -90,7 +88,21 @@ pub(super) async fn report(
         memory.written_at = Some(Instant::now());
     });
     tell(object, &before, &status, context);
-    Ok(again)
+    let room = notices::offer(object, &status, context);
+    Ok([again, room].into_iter().flatten().min())
+}
+
+/// The incident is finished, and so is its record, but for who has been told of it.
+pub(super) async fn let_go(
+    object: &NodeTermination,
+    status: &NodeTerminationStatus,
+    notified: &[Notified],
+    context: &Context,
+) -> Result<Option<Timestamp>, cluster::Error> {
+    context.turns.note(object, status);
+    let room = notices::close(object, notified, context).await?;
+    forget(object, context);
+    Ok(room)
 }
 
 enum Due {
