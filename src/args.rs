@@ -82,6 +82,12 @@ pub struct Controller {
     /// This replica's name in the lease, in a pod the pod's name. Default: the host's name.
     #[arg(long, env = "NTO_IDENTITY")]
     identity: Option<String>,
+    /// What this cluster is called in notifications.
+    #[arg(long, env = "NTO_CLUSTER_NAME")]
+    cluster_name: Option<String>,
+    /// Also post notifications to http URLs: whoever is on the way reads and changes them.
+    #[arg(long, env = "NTO_ALLOW_HTTP_NOTIFICATIONS")]
+    pub allow_http_notifications: bool,
 }
 
 impl Controller {
@@ -110,6 +116,11 @@ impl Controller {
             .clone()
             .or_else(host)
             .unwrap_or_else(|| "node-termination-operator".to_owned())
+    }
+
+    /// What this cluster is called in notifications.
+    pub fn cluster_name(&self) -> Option<String> {
+        self.cluster_name.clone().filter(|name| !name.is_empty())
     }
 
     /// How long a silent leader keeps the lease.

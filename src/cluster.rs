@@ -13,6 +13,7 @@ pub mod own_node;
 pub mod pods;
 pub mod record;
 mod requests;
+pub mod secrets;
 pub mod status;
 pub mod views;
 pub mod watch;

@@ -4,6 +4,7 @@
 //! policy       TerminationPolicy ─► monitors (source), status
 //! termination  NodeTermination + Node + pods ─► observe ─► decide ─► act ─► report
 //! evictor      plans of all nodes ─► evictions, most urgent first
+//! notifier     rows of the records ─► POSTs to receivers, which nobody waits for
 //! prune        finished records, and cordons whose record is gone
 //! ```
 
@@ -12,6 +13,7 @@ mod hand_over;
 mod hooks;
 mod leading;
 pub mod metrics;
+mod notifier;
 pub mod policy;
 mod prune;
 mod received;
@@ -23,5 +25,6 @@ pub use evictor::Evictor;
 pub use hand_over::HandOver;
 pub use leading::{Parts, lead};
 pub use metrics::Metrics;
+pub use notifier::{Notifier, NotifyOptions};
 pub use standing::Standing;
 pub use term::Term;

@@ -6,12 +6,13 @@
 //!                          └─────────── one apply ─────────────┘          │     ─► Auto Scaling: heartbeat, complete
 //!                                                                         └─────► status, Events, metrics
 //!
-//!   controller ─► source, lifecycle, drain, cluster, aws, api, telemetry, clock
+//!   controller ─► source, lifecycle, drain, notify, cluster, aws, api, telemetry, clock
 //!       source ─► event, api, aws, cluster, drain, telemetry, clock
 //!    lifecycle ─► drain, api                    pure: no client, no clock
 //!        drain ─► api                           pure
 //!        event ─► api                           pure
 //!      migrate ─► api                           pure
+//!       notify ─► api                           bodies, and the POSTs that carry them
 //!       plugin ─► lifecycle, drain, api         pure
 //!      cluster ─► api, drain, clock             effects on Kubernetes
 //!          aws ─► clock                         effects on AWS
@@ -30,6 +31,7 @@ pub mod event;
 pub mod leader;
 pub mod lifecycle;
 pub mod migrate;
+pub mod notify;
 pub mod plugin;
 pub mod source;
 pub mod telemetry;

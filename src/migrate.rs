@@ -8,6 +8,7 @@ mod queue;
 mod setting;
 mod spec;
 mod values;
+mod webhook;
 
 use serde_yaml::{Mapping, Value};
 

@@ -166,6 +166,27 @@ fn the_examples_of_the_migration_are_what_the_command_prints() {
     }
 }
 
+#[test]
+fn every_stage_and_every_reason_of_a_notification_is_told_of() {
+    let document = read("docs/notifications.md");
+    for stage in api::policy::Stage::ALL {
+        assert!(row(&document, stage.as_str()).is_some(), "{stage:?}");
+    }
+    let mut reasons = literals_after(&read("src/controller/notifier/settings.rs"), "trouble(")
+        .into_iter()
+        .map(str::to_owned)
+        .collect::<Vec<_>>();
+    let post = read("src/notify/post.rs");
+    let (_, words) = post.split_once("fn reason(&self)").unwrap();
+    let words = words.split("\n    }\n").next().unwrap();
+    reasons.extend(literals_after(words, "=> ").into_iter().map(str::to_owned));
+    reasons.retain(|reason| reason.chars().all(char::is_alphanumeric));
+    assert!(reasons.len() >= 9, "{reasons:?}");
+    for reason in reasons {
+        assert!(document.contains(&format!("`{reason}`")), "{reason}");
+    }
+}
+
 /// The string literals that follow each `marker`.
 fn literals_after<'a>(text: &'a str, marker: &str) -> Vec<&'a str> {
     text.split(marker)

@@ -14,6 +14,9 @@ pub const STALLED: &str = "Stalled";
 /// A policy that only observes takes messages from its queue: nobody else gets them.
 pub const OBSERVE_CONSUMES_MESSAGES: &str = "ObserveConsumesMessages";
 
+/// Everybody can be told whom the policy's notifications name: their templates, URLs and Secrets are good.
+pub const NOTIFICATIONS_VALID: &str = "NotificationsValid";
+
 /// The operator's roles do not let it do something that it needs to do.
 pub const FORBIDDEN: &str = "Forbidden";
 /// A Node without a provider ID may be any instance: messages about unknown instances can not be told from ours.

@@ -1,6 +1,7 @@
 //! `TerminationPolicy`: which nodes, which event sources, and what an interruption means for them.
 
 pub(crate) mod defaults;
+mod notification;
 mod rank;
 mod region;
 mod selector;
@@ -15,6 +16,10 @@ use serde::{Deserialize, Serialize};
 use super::condition::Condition;
 use super::termination::SignalKind;
 use crate::api::Time;
+pub use notification::{
+    NOTIFICATIONS_MAX, Notification, NotificationHeader, NotificationVariable, SecretKeyRef, Stage,
+    ValueSource,
+};
 pub use rank::Ranking;
 pub use region::region_of_queue;
 pub use source::{ImdsSource, LaunchHooks, Source, SqsSource, UnknownInstances};
@@ -89,6 +94,11 @@ pub struct TerminationPolicySpec {
     /// How many nodes may be drained at once when nothing presses.
     #[serde(default)]
     pub limits: Limits,
+    /// Who is told of what happens: one HTTP POST for each stage that an incident comes to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub notifications: Vec<Notification>,
     /// How long a finished NodeTermination is kept, in seconds. It is never removed while its Node still exists.
     #[serde(default = "defaults::ttl_seconds_after_finished")]
     #[schemars(range(min = 0, max = 31_536_000))]

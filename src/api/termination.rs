@@ -1,6 +1,7 @@
 //! `NodeTermination`: one incident of one instance, every signal about it, and the record of what was done.
 
 mod effective;
+mod notified;
 mod pods;
 mod status;
 mod volumes;
@@ -11,6 +12,10 @@ use serde::{Deserialize, Serialize};
 
 use super::Time;
 pub use effective::{AwsAccess, EffectivePolicy};
+pub use notified::{
+    EffectiveNotification, NOTIFIED_MAX, NOTIFIED_MESSAGE_MAX, NotificationState,
+    NotificationStatus,
+};
 pub use pods::{BlockReason, BlockedPod, LeftPod, LeftReason, PodsStatus};
 pub use status::{
     LifecycleActionState, LifecycleActionStatus, NodeIdentity, NodeTerminationStatus, Outcome,

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::hand_over::HandOver;
 use super::term::Term;
-use super::{Evictor, Metrics, policy, prune, termination};
+use super::{Evictor, Metrics, Notifier, NotifyOptions, policy, prune, termination};
 use crate::api::policy::TerminationPolicy;
 use crate::api::termination::NodeTermination;
 use crate::aws::Aws;
@@ -54,6 +54,8 @@ pub struct Parts {
     pub hand_over: HandOver,
     /// How long it lasts.
     pub term: Term,
+    /// How notifications are sent.
+    pub notifications: NotifyOptions,
 }
 
 /// Leads until `stop`: takes no new work then, and finishes the calls in flight. Nothing that only a leader knows
@@ -71,6 +73,12 @@ pub async fn lead(parts: Parts, stop: CancellationToken) {
         timeline: parts.timeline.clone(),
         metrics: parts.source_metrics.clone(),
     };
+    let notifier = Arc::new(Notifier::new(
+        parts.clients.stores.clone(),
+        parts.notifications.clone(),
+        parts.policies.clone(),
+        parts.metrics.clone(),
+    ));
     let policy = Arc::new(policy::Context {
         clients: parts.clients.clone(),
         nodes: parts.nodes.clone(),
@@ -82,6 +90,7 @@ pub async fn lead(parts: Parts, stop: CancellationToken) {
             recorder,
             parts.health.clone(),
         )),
+        notifier: notifier.clone(),
         metrics: parts.metrics.clone(),
         health: parts.health.clone(),
         uncovered_told: false.into(),
@@ -98,11 +107,13 @@ pub async fn lead(parts: Parts, stop: CancellationToken) {
         parts,
         views.clone(),
         attachments.clone(),
+        notifier.clone(),
     ));
     tokio::join!(
         policy::run(policy, stop.clone()),
         termination::run(termination.clone(), stop.clone()),
         evictor.run(pulse, stop.clone()),
+        notifier.run(stop.clone()),
         prune::run(termination, stop),
     );
     views.close_all();

@@ -11,6 +11,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::api::Time;
+use crate::api::policy::Stage;
 use crate::api::termination::{NodeTermination, NodeTerminationStatus, Outcome, SignalKind};
 use crate::drain::{Answer, Verb};
 
@@ -34,6 +35,8 @@ pub struct Metrics {
     finished: Family<FinishedLabels, Counter>,
     drains: Family<FinishedLabels, Counter>,
     since_notice: Family<SinceNoticeLabels, Histogram>,
+    notifications: Family<NotificationLabels, Counter>,
+    notifications_waiting: Gauge,
     waiting: Gauge,
     views: Gauge,
     slots: Gauge<u64, AtomicU64>,
@@ -65,6 +68,12 @@ struct SinceNoticeLabels {
     step: &'static str,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct NotificationLabels {
+    stage: &'static str,
+    result: &'static str,
+}
+
 impl Metrics {
     fn new() -> Self {
         Self {
@@ -77,6 +86,8 @@ impl Metrics {
             views: Gauge::default(),
             slots: Gauge::default(),
             uncovered: Gauge::default(),
+            notifications: Family::default(),
+            notifications_waiting: Gauge::default(),
             leads: Arc::default(),
         }
     }
@@ -110,6 +121,16 @@ impl Metrics {
             "Time from AWS's notice to the cordon, and to the end of the drain",
             Unit::Seconds,
             metrics.since_notice.clone(),
+        );
+        registry.register(
+            "notifications",
+            "Attempts to notify, by stage and what came of them",
+            metrics.notifications.clone(),
+        );
+        registry.register(
+            "notifications_waiting",
+            "Notifications that are still to be sent",
+            metrics.notifications_waiting.clone(),
         );
         registry.register(
             "budget_waiting_pods",
@@ -210,6 +231,18 @@ impl Metrics {
         }
     }
 
+    pub(super) fn notified(&self, stage: Stage, result: &'static str) {
+        let stage = stage.as_str();
+        self.notifications
+            .get_or_create(&NotificationLabels { stage, result })
+            .inc();
+    }
+
+    pub(super) fn notifications_waiting(&self, count: usize) {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        self.notifications_waiting.set(count);
+    }
+
     pub(super) fn queue(&self, waiting: usize, slots: usize) {
         self.waiting.set(i64::try_from(waiting).unwrap_or(i64::MAX));
         self.slots.set(slots as u64);
@@ -230,6 +263,7 @@ impl Metrics {
         self.queue(0, 0);
         self.views(0);
         self.uncovered(0);
+        self.notifications_waiting(0);
     }
 
     /// So many spot nodes are drained by nobody.

@@ -15,6 +15,7 @@ use kube::runtime::{applier, reflector::ObjectRef};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::Notifier;
 use super::metrics::Metrics;
 use super::received::received;
 use crate::api::policy::TerminationPolicy;
@@ -41,6 +42,8 @@ pub struct Context {
     pub terminations: Objects<NodeTermination>,
     /// How the agents are.
     pub agents: AgentWatch,
+    /// Who tells others.
+    pub notifier: Arc<Notifier>,
     /// The monitors.
     pub supervisor: Arc<Supervisor>,
     /// What is counted.
@@ -153,7 +156,8 @@ async fn reconcile(
         tracing::error!("the stored policy can not be read; it is skipped");
         return Ok(Action::await_change());
     };
-    let status = status::of(policy, &context);
+    let troubles = context.notifier.troubles(policy).await;
+    let status = status::of(policy, &troubles, &context);
     if policy
         .status
         .as_ref()

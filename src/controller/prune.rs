@@ -13,6 +13,7 @@ use crate::api::termination::{NodeTermination, Outcome, Phase};
 use crate::clock;
 use crate::cluster::{nodes, status};
 use crate::drain::{Node, cordon};
+use crate::lifecycle::notices;
 
 /// How often.
 const EVERY: Duration = Duration::from_mins(1);
@@ -29,6 +30,7 @@ pub(super) async fn run(context: Arc<Context>, stop: CancellationToken) {
         let sweep = async {
             undo_orphans(&context).await;
             prune(&context).await;
+            context.notifier.forget_gone(|| context.uids());
         };
         if stop.run_until_cancelled(sweep).await.is_none() {
             return;
@@ -138,8 +140,8 @@ struct Record {
     finished: Option<Timestamp>,
     ttl: SignedDuration,
     limit: u32,
-    /// Its Node is still there.
-    node_there: bool,
+    /// Its Node is still there, or somebody is still to be told of its end.
+    kept: bool,
 }
 
 impl Record {
@@ -161,7 +163,8 @@ impl Record {
             finished,
             ttl: SignedDuration::from_secs(policy.ttl_seconds_after_finished.into()),
             limit: policy.history_limit,
-            node_there: is_node_there(object),
+            kept: is_node_there(object)
+                || status.is_some_and(|s| notices::pending(s).next().is_some()),
             policy: policy.name,
         }
     }
@@ -176,7 +179,7 @@ impl Record {
             finished,
             ttl: MISMATCH_KEPT,
             limit: u32::MAX,
-            node_there: false,
+            kept: false,
         }
     }
 
@@ -206,7 +209,7 @@ fn due(records: &[Record], now: Timestamp) -> Vec<&Record> {
     }
     let kept: BTreeSet<&Group> = records
         .iter()
-        .filter(|r| r.node_there || !old.contains(r.name.as_str()))
+        .filter(|r| r.kept || !old.contains(r.name.as_str()))
         .map(|r| &r.group)
         .collect();
     records
@@ -230,7 +233,7 @@ mod tests {
             finished: finished.map(|s| Timestamp::from_second(s).unwrap()),
             ttl: SignedDuration::from_secs(100),
             limit: 2,
-            node_there: false,
+            kept: false,
         }
     }
 
@@ -251,7 +254,7 @@ mod tests {
         assert_eq!(names(&records, 99), Vec::<&str>::new());
         assert_eq!(names(&records, 100), ["a"]);
         let there = [Record {
-            node_there: true,
+            kept: true,
             ..record("a", "a", Some(0))
         }];
         assert_eq!(names(&there, 1000), Vec::<&str>::new());
@@ -289,7 +292,7 @@ mod tests {
     fn a_record_that_is_not_of_its_node_goes_after_ten_minutes_by_itself_and_takes_no_place() {
         let at = |second| Timestamp::from_second(second).unwrap().to_string();
         let victim = Record {
-            node_there: true,
+            kept: true,
             ..record("a-2", "a", Some(0))
         };
         let lies = [mismatch("a", &at(0)), mismatch("a-3", &at(1)), victim];

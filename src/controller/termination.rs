@@ -3,6 +3,7 @@
 mod act;
 mod find;
 mod memory;
+mod notices;
 mod observe;
 mod pace;
 mod report;
@@ -22,6 +23,7 @@ use kube::runtime::controller::{self, Action};
 use kube::runtime::{applier, reflector::ObjectRef};
 use tokio_util::sync::CancellationToken;
 
+use super::Notifier;
 use super::leading::Parts;
 use crate::api::termination::{EffectivePolicy, NodeTermination, Phase};
 use crate::aws::HookCache;
@@ -57,6 +59,8 @@ pub struct Context {
     pub views: Views,
     /// What is attached to nodes whose volumes are waited for.
     pub attachments: Attachments,
+    /// Who tells others.
+    pub notifier: Arc<Notifier>,
     states: States,
     hooks: HookCache,
     memories: Memories,
@@ -94,11 +98,17 @@ impl Error {
 impl Context {
     /// A context with nothing remembered.
     #[must_use]
-    pub fn new(parts: Parts, views: Views, attachments: Attachments) -> Self {
+    pub fn new(
+        parts: Parts,
+        views: Views,
+        attachments: Attachments,
+        notifier: Arc<Notifier>,
+    ) -> Self {
         Self {
             parts,
             views,
             attachments,
+            notifier,
             states: States::default(),
             hooks: HookCache::default(),
             memories: Memories::default(),
@@ -193,6 +203,10 @@ async fn round(
     let view = seen.view(context, &turn, clock::now());
     let mut status = decision.status;
     lifecycle::settle(&view, &mut status, &outcomes);
+    let notified = notices::settled(object, context);
+    lifecycle::notices::settle(&mut status, &notified);
+    let before = seen.object.status.clone().unwrap_or_default();
+    lifecycle::notices::reach(&before, &mut status, view.now);
     let more = outcomes.iter().any(Outcome::leads_on);
     if more && failure.is_none() {
         context.memories.with(object, |m| m.status = Some(status));
@@ -201,7 +215,12 @@ async fn round(
     if let Some(error) = failure.as_ref().filter(|e| !e.is_conflict()) {
         lifecycle::admit(&view, &mut status, error.reason(), &error.to_string());
     }
-    let (next, failure) = match report::report(&seen, status, decision.finishing, context).await {
+    let reported = if status.phase.is_some_and(Phase::is_finished) && !decision.finishing {
+        report::let_go(&seen.object, &status, &notified, context).await
+    } else {
+        report::report(&seen, status, decision.finishing, context).await
+    };
+    let (next, failure) = match reported {
         Ok(next) => (next, failure),
         Err(error) => (None, failure.or(Some(error))),
     };

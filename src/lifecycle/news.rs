@@ -7,7 +7,9 @@ use super::gone::REGISTERED_ANEW;
 use super::say::{CORDON_LIFTED, CORDONED, DRAINED, OUT_OF_SERVICE, UNDONE, waiting};
 use super::{found, risk};
 use crate::api::condition::{self, FORBIDDEN, READY};
-use crate::api::termination::{NodeTermination, NodeTerminationStatus, Outcome, Phase, WaitReason};
+use crate::api::termination::{
+    NodeTermination, NodeTerminationStatus, NotificationState, Outcome, Phase, WaitReason,
+};
 
 /// Something worth an Event on the object or its node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,6 +78,7 @@ pub fn happenings(
     news.extend(service(before, now));
     news.extend(forbidden(before, now));
     news.extend(anew(before, now));
+    news.extend(not_notified(before, now));
     let works = now.started_at.is_some();
     if works && before.blocked.is_empty() && !now.blocked.is_empty() {
         let note = condition::find(&now.conditions, DRAINED)
@@ -153,6 +156,29 @@ pub fn hands_over() -> News {
         note: "the operator's own pod is the last to go: another replica is to lead first"
             .to_owned(),
     }
+}
+
+/// Somebody who was to be told is not, and will not be.
+#[must_use]
+pub fn not_notified(before: &NodeTerminationStatus, now: &NodeTerminationStatus) -> Vec<News> {
+    let failed = |s: &NodeTerminationStatus| {
+        let rows = s.notifications.iter().cloned();
+        rows.filter(|r| r.state == NotificationState::Failed)
+            .collect::<Vec<_>>()
+    };
+    let known = failed(before);
+    let new = failed(now).into_iter().filter(|row| !known.contains(row));
+    new.map(|row| News {
+        reason: "NotificationFailed",
+        warning: true,
+        note: format!(
+            "{} was not told that it is {}: {}",
+            row.name,
+            row.stage.as_str(),
+            row.message.unwrap_or_default()
+        ),
+    })
+    .collect()
 }
 
 /// It waits for something, or for something else than before. Whoever holds it knows.

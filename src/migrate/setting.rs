@@ -89,7 +89,6 @@ const fn row(
     }
 }
 
-const WEBHOOK: Home = Nowhere("notifications by webhook have no equivalent in this release");
 const DEPRECATED_TAG: Home = Nowhere(
     "deprecated in NTH and without effect through its chart, which always sets checkTagBeforeDraining and managedTag",
 );
@@ -327,14 +326,14 @@ pub const SETTINGS: &[Setting] = &[
         Both,
         Nowhere("pods are always seen by watches"),
     ),
-    row("webhookURL", "WEBHOOK_URL", "", Both, WEBHOOK),
-    row("webhookURLSecretName", "", "", Both, WEBHOOK),
-    row("webhookProxy", "WEBHOOK_PROXY", "", Both, WEBHOOK),
-    row("webhookHeaders", "WEBHOOK_HEADERS", "", Both, WEBHOOK),
-    row("webhookTemplate", "WEBHOOK_TEMPLATE", "", Both, WEBHOOK),
-    row("", "WEBHOOK_TEMPLATE_FILE", "", Both, WEBHOOK),
-    row("webhookTemplateConfigMapName", "", "", Both, WEBHOOK),
-    row("webhookTemplateConfigMapKey", "", "", Both, WEBHOOK),
+    row("webhookURL", "WEBHOOK_URL", "", Both, Policy),
+    row("webhookURLSecretName", "", "", Both, Policy),
+    row("webhookProxy", "WEBHOOK_PROXY", "", Both, Policy),
+    row("webhookHeaders", "WEBHOOK_HEADERS", "", Both, Policy),
+    row("webhookTemplate", "WEBHOOK_TEMPLATE", "", Both, Policy),
+    row("", "WEBHOOK_TEMPLATE_FILE", "", Both, Policy),
+    row("webhookTemplateConfigMapName", "", "", Both, Policy),
+    row("webhookTemplateConfigMapKey", "", "", Both, Policy),
     row(
         "emitKubernetesEvents",
         "EMIT_KUBERNETES_EVENTS",

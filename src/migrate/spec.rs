@@ -6,6 +6,7 @@ use super::Error;
 use super::note::{About, Notes};
 use super::queue;
 use super::values::Values;
+use super::webhook;
 use crate::api::LabelSelector;
 use crate::api::policy::{
     Action, Actions, Cordon, CordonTaint, DisruptionBudgets, Drain, Heartbeat, Hesitation,
@@ -30,6 +31,7 @@ pub fn spec(values: &Values, notes: &mut Notes) -> Result<TerminationPolicySpec,
         drain: drain(values, notes)?,
         lifecycle: lifecycle(values, notes)?,
         limits: Limits::default(),
+        notifications: webhook::notifications(values, notes)?,
         ttl_seconds_after_finished: defaults::ttl_seconds_after_finished(),
         history_limit: defaults::history_limit(),
     })

@@ -9,7 +9,9 @@ use node_termination_operator::api::termination::NodeTermination;
 use node_termination_operator::aws::{self, Aws};
 use node_termination_operator::cluster::events::Events;
 use node_termination_operator::cluster::{self, AgentWatch, Clients, Gate, Nodes, Objects};
-use node_termination_operator::controller::{self, Evictor, HandOver, Parts, Standing, Term};
+use node_termination_operator::controller::{
+    self, Evictor, HandOver, NotifyOptions, Parts, Standing, Term,
+};
 use node_termination_operator::telemetry::{self, Health, Timeline};
 use node_termination_operator::{clock, leader, source};
 use prometheus_client::registry::Registry;
@@ -52,11 +54,16 @@ pub(super) async fn serve(options: &Controller) -> anyhow::Result<()> {
         leader::Metrics::register(&mut registry),
     );
     let term = Term::new(elector.until());
+    let notifications = NotifyOptions {
+        namespace: namespace.clone(),
+        allow_http: options.allow_http_notifications,
+        cluster: options.cluster_name(),
+    };
     let parts = parts(
         clients,
         &mut registry,
         &health,
-        (&namespace, &identity, term),
+        (notifications, &identity, term),
         &stop,
     )?;
 
@@ -99,7 +106,7 @@ fn parts(
     clients: Clients,
     registry: &mut Registry,
     health: &Health,
-    (namespace, identity, term): (&str, &str, Term),
+    (notifications, identity, term): (NotifyOptions, &str, Term),
     stop: &CancellationToken,
 ) -> anyhow::Result<Parts> {
     let gate = Gate::default();
@@ -134,10 +141,15 @@ fn parts(
         timeline: Timeline::register(registry),
         source_metrics: source::Metrics::register(registry).begun_at_zero(),
         health: health.clone(),
-        agents: AgentWatch::start(clients.stores.clone(), namespace, stop.clone()),
+        agents: AgentWatch::start(
+            clients.stores.clone(),
+            &notifications.namespace,
+            stop.clone(),
+        ),
         hand_over: HandOver::default(),
         term,
-        own_pod: format!("{namespace}/{identity}"),
+        own_pod: format!("{}/{identity}", notifications.namespace),
+        notifications,
         clients,
         nodes,
         evictor,

@@ -20,6 +20,7 @@ mod managed;
 mod migrate;
 mod monitors;
 mod nodes;
+mod notifications;
 mod nth;
 mod observe;
 mod out_of_service;

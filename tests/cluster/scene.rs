@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use testbed::aws::{Aws, Call, LifecycleAction, LifecycleResult, Queue, REGION, events};
 use testbed::cluster::{self, PodOptions, TestNode, await_object, map};
 use testbed::control_plane::AuditEntry;
-use testbed::{ControlPlane, Operator, operator};
+use testbed::{ControlPlane, Operator, Receiver, operator};
 use tokio::sync::OnceCell;
 
 pub use facts::{is_cordoned, is_untouched, patch, says, status};
@@ -34,6 +34,8 @@ pub struct World {
     pub control_plane: ControlPlane,
     pub aws: Aws,
     pub operator: Operator,
+    /// Whom policies notify; the operator trusts its certificate.
+    pub receiver: Receiver,
 }
 
 /// The shared world, started by the first test that asks. The test bed's watchdog ends it with this process.
@@ -58,13 +60,20 @@ async fn start() -> World {
         .await
         .unwrap();
     let aws = Aws::start().unwrap();
-    let operator = Operator::start(binary(), &control_plane, &aws, "operator", 15, &[]).unwrap();
+    let receiver = Receiver::start().unwrap();
+    let trusted = [
+        ("SSL_CERT_FILE", receiver.certificate().to_str().unwrap()),
+        ("NTO_CLUSTER_NAME", "testbed"),
+    ];
+    let operator = Operator::start(binary(), &control_plane, &aws, "operator", 15, &trusted);
+    let operator = operator.unwrap();
     operator.await_ready().await.unwrap();
     operator.await_leader().await.unwrap();
     World {
         control_plane,
         aws,
         operator,
+        receiver,
     }
 }
 

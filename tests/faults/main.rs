@@ -8,6 +8,7 @@ mod clock;
 mod handover;
 mod killed;
 mod launch;
+mod notified;
 mod overload;
 mod rights;
 mod stage;

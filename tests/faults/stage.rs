@@ -26,6 +26,8 @@ use tokio::time::Instant;
 pub const LEASE: Duration = Duration::from_secs(5);
 /// A notice that comes right after a kill is acted on within the lease and this.
 pub const FAILOVER_MARGIN: Duration = Duration::from_secs(5);
+/// What the replicas are called.
+const REPLICAS: [&str; 2] = ["first", "second"];
 /// The label of pods whose eviction the budget of [`Stage::block`] refuses.
 const BLOCKED: (&str, &str) = ("app", "blocked");
 /// Whatever a test awaits comes within this, on a busy machine too: a spot notice gives two minutes.
@@ -72,20 +74,32 @@ impl Stage {
 
     /// The same, with replicas whose clocks are wrong.
     pub async fn skewed(settings: Value, skews: [Option<&Skew>; 2]) -> Self {
+        let start = |control_plane: &ControlPlane, aws: &Aws, replica: usize| {
+            let extra = skews[replica].map(Skew::env);
+            let extra = extra.as_ref().map_or(&[][..], |e| &e[..]);
+            start_with(control_plane, aws, REPLICAS[replica], extra)
+        };
+        Self::with(settings, start).await
+    }
+
+    /// The same, with replicas that have more in their environment.
+    pub async fn equipped(settings: Value, extra: &[(&str, &str)]) -> Self {
+        let start = |control_plane: &ControlPlane, aws: &Aws, replica: usize| {
+            start_with(control_plane, aws, REPLICAS[replica], extra)
+        };
+        Self::with(settings, start).await
+    }
+
+    async fn with(settings: Value, start: impl Fn(&ControlPlane, &Aws, usize) -> Operator) -> Self {
         let turn = turn().await;
         let control_plane = operator::control_plane(true).await.unwrap();
         operator::install(&control_plane, repository())
             .await
             .unwrap();
         let aws = Aws::start().unwrap();
-        let start = |identity, skew: Option<&Skew>| {
-            let extra = skew.map(Skew::env);
-            let extra = extra.as_ref().map_or(&[][..], |e| &e[..]);
-            start_with(&control_plane, &aws, identity, extra)
-        };
-        let first = start("first", skews[0]);
+        let first = start(&control_plane, &aws, 0);
         first.await_leader().await.unwrap();
-        let second = start("second", skews[1]);
+        let second = start(&control_plane, &aws, 1);
         let client = control_plane.client().await.unwrap();
         let namespace = cluster::namespace(&client, "faults").await.unwrap();
         let nodes = cluster::make_nodes(&client, "node", 2, &map(&[]))

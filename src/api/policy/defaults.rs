@@ -2,7 +2,7 @@
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::{Action, Actions, CordonTaint, Drain, Limits, Maintenance};
+use super::{Action, Actions, CordonTaint, Drain, Limits, Maintenance, Stage};
 use crate::api::GROUP;
 
 /// A week: long enough for a post-mortem.
@@ -26,6 +26,23 @@ pub(crate) fn visibility_timeout_seconds() -> u32 {
 
 pub(crate) fn poll_interval_seconds() -> u32 {
     2
+}
+
+/// That it began, what goes wrong, that the pods have left, and however it ends.
+pub(super) fn stages() -> Vec<Stage> {
+    vec![
+        Stage::Received,
+        Stage::Blocked,
+        Stage::Drained,
+        Stage::Completed,
+        Stage::Canceled,
+        Stage::Failed,
+    ]
+}
+
+/// Receivers answer in well under a second, those that are busy in a few.
+pub(crate) fn notification_timeout_seconds() -> u32 {
+    10
 }
 
 pub(super) fn taint_key() -> String {

@@ -8,7 +8,7 @@ use kube::ResourceExt;
 use kube::core::{Selector, SelectorExt};
 
 use super::TerminationPolicy;
-use crate::api::termination::{AwsAccess, EffectivePolicy};
+use crate::api::termination::{AwsAccess, EffectiveNotification, EffectivePolicy};
 
 /// All policies in the order in which they speak, their selectors read: a node is looked up often, a policy edited seldom.
 #[derive(Debug, Default)]
@@ -60,6 +60,16 @@ impl TerminationPolicy {
         })
     }
 
+    /// Who is told of what.
+    fn told(&self) -> Vec<EffectiveNotification> {
+        let notifications = self.spec.notifications.iter();
+        let told = notifications.map(|n| EffectiveNotification {
+            name: n.name.clone(),
+            stages: n.stages.clone(),
+        });
+        told.collect()
+    }
+
     /// What an incident copies when it starts.
     #[must_use]
     pub fn effective(&self) -> EffectivePolicy {
@@ -74,6 +84,7 @@ impl TerminationPolicy {
             maintenance: self.spec.maintenance.clone(),
             limits: self.spec.limits.clone(),
             aws: self.aws_access(),
+            notifications: self.told(),
             ttl_seconds_after_finished: self.spec.ttl_seconds_after_finished,
             history_limit: self.spec.history_limit,
         }

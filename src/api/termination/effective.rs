@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::EffectiveNotification;
 use crate::api::policy::{Actions, Cordon, Drain, Lifecycle, Limits, Maintenance, Mode, defaults};
 
 /// The settings that an incident runs by.
@@ -33,6 +34,10 @@ pub struct EffectivePolicy {
     /// How the policy's first queue is reached: by it lifecycle actions are found that instance metadata told of. Absent: the policy has no queue, and such actions are not ours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub aws: Option<AwsAccess>,
+    /// Who is told of which stages.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub notifications: Vec<EffectiveNotification>,
     /// As in the policy.
     pub ttl_seconds_after_finished: u32,
     /// As in the policy.
@@ -74,6 +79,7 @@ impl Default for EffectivePolicy {
             maintenance: Maintenance::default(),
             limits: Limits::default(),
             aws: None,
+            notifications: Vec::new(),
             ttl_seconds_after_finished: defaults::ttl_seconds_after_finished(),
             history_limit: defaults::history_limit(),
         }

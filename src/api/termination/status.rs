@@ -4,7 +4,9 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{BlockedPod, EffectivePolicy, LeftPod, PodsStatus, SignalKind, VolumesStatus};
+use super::{
+    BlockedPod, EffectivePolicy, LeftPod, NotificationStatus, PodsStatus, SignalKind, VolumesStatus,
+};
 use crate::api::Time;
 use crate::api::condition::Condition;
 
@@ -87,6 +89,11 @@ pub struct NodeTerminationStatus {
     #[schemars(length(max = 32))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["signalID".into(), "hookName".into()]))]
     pub lifecycle_actions: Vec<LifecycleActionStatus>,
+    /// Who is told of which stage, and what became of it: a row for each stage that the incident has come to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 72))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into(), "stage".into()]))]
+    pub notifications: Vec<NotificationStatus>,
 }
 
 impl NodeTerminationStatus {

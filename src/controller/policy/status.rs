@@ -7,9 +7,9 @@ use kube::ResourceExt;
 
 use super::Context;
 use crate::api::condition::{
-    self, FORBIDDEN, HEARTBEAT_SHORTENED, NODES_NOT_KNOWN, OBSERVE_CONSUMES_MESSAGES,
-    OVERLAPS_KARPENTER, OVERLAPS_MANAGED_NODES, READY, RECONCILING, SPOT_NODES_UNCOVERED, STALLED,
-    Statement,
+    self, FORBIDDEN, HEARTBEAT_SHORTENED, NODES_NOT_KNOWN, NOTIFICATIONS_VALID,
+    OBSERVE_CONSUMES_MESSAGES, OVERLAPS_KARPENTER, OVERLAPS_MANAGED_NODES, READY, RECONCILING,
+    SPOT_NODES_UNCOVERED, STALLED, Statement,
 };
 use crate::api::policy::{
     Mode, Source, SourceState, SourceStatus, TerminationPolicy, TerminationPolicyStatus,
@@ -20,6 +20,7 @@ use crate::clock;
 use crate::cluster::Agents;
 use crate::cluster::agents::AGENT_LABELS;
 use crate::cluster::denied;
+use crate::controller::notifier::Trouble;
 use crate::drain::Node;
 use crate::source::supervisor::QueueKey;
 
@@ -37,7 +38,11 @@ const STALLING: [&str; 5] = [
 ];
 
 /// The status that the policy should have.
-pub(super) fn of(policy: &TerminationPolicy, context: &Context) -> TerminationPolicyStatus {
+pub(super) fn of(
+    policy: &TerminationPolicy,
+    troubles: &[Trouble],
+    context: &Context,
+) -> TerminationPolicyStatus {
     let now = clock::now();
     let stored = policy.status.clone().unwrap_or_default();
     let sources: Vec<SourceStatus> = policy
@@ -63,6 +68,7 @@ pub(super) fn of(policy: &TerminationPolicy, context: &Context) -> TerminationPo
     };
     state(&mut status, now);
     observe_consumes_messages(policy, &mut status, now);
+    notifications_valid(policy, troubles, &mut status, now);
     for (kind, said) in [
         (FORBIDDEN, forbidden()),
         (NODES_NOT_KNOWN, nodes_not_known(policy, context, now)),
@@ -145,6 +151,31 @@ fn observe_consumes_messages(
         names.join(", ")
     );
     let statement = Statement::new(OBSERVE_CONSUMES_MESSAGES, true, "ModeObserve", message);
+    let generation = status.observed_generation;
+    condition::set(&mut status.conditions, statement, generation, now);
+}
+
+/// Whether everybody can be told who is to be, as far as that shows before anything is sent.
+fn notifications_valid(
+    policy: &TerminationPolicy,
+    troubles: &[Trouble],
+    status: &mut TerminationPolicyStatus,
+    now: Timestamp,
+) {
+    if policy.spec.notifications.is_empty() {
+        condition::remove(&mut status.conditions, NOTIFICATIONS_VALID);
+        return;
+    }
+    let told: Vec<&str> = troubles.iter().map(|t| t.message.as_str()).collect();
+    let (reason, message) = match troubles.first() {
+        None => ("Valid", "every notification can be sent".to_owned()),
+        Some(first) => (first.reason, told.join("; ")),
+    };
+    let before = condition::find(&status.conditions, NOTIFICATIONS_VALID);
+    if !troubles.is_empty() && before.is_none_or(|c| c.message != message) {
+        tracing::warn!(reason, message, "a notification can not be sent");
+    }
+    let statement = Statement::new(NOTIFICATIONS_VALID, troubles.is_empty(), reason, message);
     let generation = status.observed_generation;
     condition::set(&mut status.conditions, statement, generation, now);
 }

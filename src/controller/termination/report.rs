@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::Context;
 use super::memory::Memory;
+use super::notices;
 use super::observe::Seen;
 use crate::api::condition::{self, RECONCILING};
 use crate::api::termination::{
@@ -20,7 +21,7 @@ use crate::api::termination::{
 use crate::clock;
 use crate::cluster::events::Happening;
 use crate::cluster::{self, status};
-use crate::lifecycle::{self, News};
+use crate::lifecycle::{self, News, Notified};
 
 /// Mere progress is written this long after the last report, then ever more seldom: a drain of half a minute costs
 /// one such write.
@@ -43,11 +44,6 @@ pub(super) async fn report(
     context: &Context,
 ) -> Result<Option<Timestamp>, cluster::Error> {
     let object = &seen.object;
-    if status.phase.is_some_and(Phase::is_finished) && !finishing {
-        context.turns.note(object, &status);
-        forget(object, context);
-        return acknowledge(object, context).await;
-    }
     let again = retry_time(&status);
     let draining = context.views.open_count();
     let (before, due) = context.memories.with(object, |memory| {
@@ -56,6 +52,8 @@ pub(super) async fn report(
         (memory.written.clone().unwrap_or_default(), due)
     });
     context.turns.note(object, &status);
+    let room = notices::offer(object, &before, context);
+    let again = [again, room].into_iter().flatten().min();
     match due {
         Due::Never => return Ok(again),
         Due::At(time) => return Ok([again, Some(time)].into_iter().flatten().min()),
@@ -96,33 +94,21 @@ pub(super) async fn report(
         memory.written_at = Some(Instant::now());
     });
     tell(object, &before, &status, context);
-    Ok(again)
+    let room = notices::offer(object, &status, context);
+    Ok([again, room].into_iter().flatten().min())
 }
 
-/// Says on a finished record that an edit of its spec was seen, and nothing else: tools that wait for the generation
-/// would wait for ever.
-async fn acknowledge(
+/// The incident is finished, and so is its record, but for who has been told of it.
+pub(super) async fn let_go(
     object: &NodeTermination,
+    status: &NodeTerminationStatus,
+    notified: &[Notified],
     context: &Context,
 ) -> Result<Option<Timestamp>, cluster::Error> {
-    let Some(stored) = &object.status else {
-        return Ok(None);
-    };
-    if stored.observed_generation == object.metadata.generation {
-        return Ok(None);
-    }
-    let status = NodeTerminationStatus {
-        observed_generation: object.metadata.generation,
-        ..stored.clone()
-    };
-    let turn = context.gate.status().await;
-    let client = &context.clients.control;
-    let written = Box::pin(status::report(client, object, &status, false)).await;
-    drop(turn);
-    match written {
-        Err(error) if !error.is_not_found() => Err(error),
-        _ => Ok(None),
-    }
+    context.turns.note(object, status);
+    let room = notices::close(object, notified, context).await?;
+    forget(object, context);
+    Ok(room)
 }
 
 enum Due {

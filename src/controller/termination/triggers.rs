@@ -35,6 +35,8 @@ pub(super) fn stream(
     });
     let states = received(context.states.changes())
         .map(|answered: Option<Arc<str>>| answered.map(|name| vec![reference(&name)]));
+    let notified = received(context.notifier.changes())
+        .map(|told: Option<Arc<str>>| told.map(|name| vec![reference(&name)]));
     let nodes = received(context.nodes.changes());
     let listed = received(context.views.listed());
     let pods = received(context.views.changes());
@@ -61,6 +63,7 @@ pub(super) fn stream(
             policies.boxed(),
             turns.boxed(),
             states.boxed(),
+            notified.boxed(),
             by_node.boxed(),
         ]))
         .boxed();

@@ -2,7 +2,7 @@
 //! simulated nodes and pods.
 //!
 //! [`control_plane`] starts the servers that [`binaries`] finds or builds, [`cluster`] fills the
-//! cluster, [`aws`] plays SQS, Auto Scaling and STS, [`imds`] an instance's metadata, and [`process`] keeps every child, the operator
+//! cluster, [`aws`] plays SQS, Auto Scaling and STS, [`imds`] an instance's metadata, [`receiver`] whoever is notified, and [`process`] keeps every child, the operator
 //! under test included, from outliving the test.
 
 pub mod aemm;
@@ -14,12 +14,16 @@ pub mod imds;
 pub mod operator;
 pub mod process;
 pub mod proxy;
+pub mod receiver;
 pub mod skew;
 mod stand_in;
+pub mod tunnel;
 pub mod webhook;
 
 pub use control_plane::ControlPlane;
 pub use operator::Operator;
 pub use process::Child;
+pub use receiver::Receiver;
 pub use skew::{SetClock, Skew};
+pub use tunnel::Tunnel;
 pub use webhook::Webhook;

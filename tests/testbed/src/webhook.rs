@@ -1,8 +1,8 @@
 //! An admission webhook that answers what a test tells it to.
 
+use std::iter;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
-use std::{io, iter};
 
 use axum::Router;
 use axum::extract::State;
@@ -14,15 +14,9 @@ use k8s_openapi::api::admissionregistration::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::api::ObjectMeta;
 use serde_json::{Value, json};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
-use tokio_rustls::server::TlsStream;
 
-use crate::stand_in::Server;
+use crate::stand_in::{Server, Tls};
 
 /// The label by which every namespace can be selected.
 const NAMESPACE: &str = "kubernetes.io/metadata.name";
@@ -150,26 +144,15 @@ fn configuration(
 }
 
 async fn serve(started: mpsc::Sender<Arc<World>>) -> anyhow::Result<()> {
-    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()])?;
-    let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
-    let provider = Arc::new(ring::default_provider());
-    let tls = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key.into())?;
-    let tcp = TcpListener::bind("127.0.0.1:0").await?;
+    let listener = Tls::bind().await?;
     let world = Arc::new(World {
-        address: tcp.local_addr()?,
-        certificate: made.cert.pem(),
+        address: listener.local_addr()?,
+        certificate: listener.certificate().to_owned(),
         denial: Mutex::default(),
         held: watch::Sender::new(false),
         asked: watch::Sender::new(0),
     });
     started.send(world.clone())?;
-    let listener = Tls {
-        tcp,
-        acceptor: TlsAcceptor::from(Arc::new(tls)),
-    };
     let router = Router::new().fallback(review).with_state(world);
     Ok(axum::serve(listener, router).await?)
 }
@@ -185,28 +168,4 @@ async fn review(State(world): State<Arc<World>>, body: String) -> String {
     }
     json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response})
         .to_string()
-}
-
-struct Tls {
-    tcp: TcpListener,
-    acceptor: TlsAcceptor,
-}
-
-impl Listener for Tls {
-    type Io = TlsStream<TcpStream>;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
-        loop {
-            if let Ok((stream, address)) = self.tcp.accept().await
-                && let Ok(stream) = self.acceptor.accept(stream).await
-            {
-                return (stream, address);
-            }
-        }
-    }
-
-    fn local_addr(&self) -> io::Result<Self::Addr> {
-        self.tcp.local_addr()
-    }
 }

@@ -1,0 +1,88 @@
+//! One attempt to tell somebody of one stage.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Notifier;
+use super::queue::{End, Task};
+use super::settings::{Destination, Trouble};
+use crate::api::termination::NotificationState;
+use crate::clock;
+use crate::notify::{Answer, Message, template};
+
+/// What a person has to mend is looked at again after this: their edit, or the Secret's, wakes nobody.
+const MENDED_AFTER: Duration = Duration::from_secs(15);
+
+impl Notifier {
+    /// Sends one notification once, and takes down what came of it.
+    pub(super) async fn deliver(self: Arc<Self>, task: Task) {
+        let end = self.attempt(&task).await;
+        let (name, stage) = (task.row.name.as_str(), task.row.stage);
+        let said = match &end {
+            End::Settled(_, _, message) => message.clone(),
+            End::Again(message, _) => Some(message.clone()),
+        };
+        let state = self.lock().end(&task, end, Instant::now(), clock::now());
+        let result = match state {
+            NotificationState::Pending => "Retried",
+            NotificationState::Sent => "Sent",
+            NotificationState::Skipped => "Skipped",
+            NotificationState::Failed => "Failed",
+        };
+        self.metrics.notified(stage, result);
+        if let Some(said) = said {
+            tracing::warn!(nodetermination = %task.incident, notification = name, stage = stage.as_str(), said, result, "a notification was not accepted");
+        } else {
+            tracing::debug!(nodetermination = %task.incident, notification = name, stage = stage.as_str(), result, "notified");
+        }
+        self.more.notify_one();
+        if state != NotificationState::Pending {
+            self.tell_soon(task.incident).await;
+        }
+    }
+
+    async fn attempt(&self, task: &Task) -> End {
+        let destination = match self.destination(&task.policy, &task.row.name).await {
+            Ok(Some(destination)) => destination,
+            Ok(None) => return failed("the policy has no such notification any more"),
+            Err(trouble) => return again(&trouble),
+        };
+        let Destination {
+            notification,
+            post,
+            variables,
+        } = destination;
+        let message = Message::of(&task.object, &task.row, self.cluster.as_deref());
+        let body = match &notification.template {
+            None => serde_json::to_string(&message).unwrap_or_default(),
+            Some(text) => match template::render(text, &message, &task.object, &variables) {
+                Ok(body) => body,
+                Err(fault) => return again(&Trouble::template(&notification.name, &fault.bare())),
+            },
+        };
+        if body.trim().is_empty() {
+            return End::Settled(NotificationState::Skipped, None, None);
+        }
+        match self.sender.send(post, &message.id, body).await {
+            Answer::Accepted => End::Settled(NotificationState::Sent, Some(clock::now()), None),
+            Answer::Refused(said) => {
+                self.secrets.doubt(&notification);
+                failed(&said)
+            }
+            Answer::Again(said, wait) => {
+                self.secrets.doubt(&notification);
+                End::Again(said, wait)
+            }
+        }
+    }
+}
+
+fn failed(said: &str) -> End {
+    End::Settled(NotificationState::Failed, None, Some(said.to_owned()))
+}
+
+fn again(trouble: &Trouble) -> End {
+    End::Again(trouble.message.clone(), MENDED_AFTER)
+}
