@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{Event, Node};
+use k8s_openapi::api::core::v1::{Event, Node, Secret};
 use k8s_openapi::api::rbac::v1::{
     ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding, Subject,
 };
@@ -43,7 +43,9 @@ async fn the_roles_grant_what_is_used_and_nothing_else() {
     site.install("both").await;
     let _controller = site.controller().await;
     let queue = site.aws.create_queue("events").unwrap();
-    let settings = json!({"ttlSecondsAfterFinished": 10});
+    let hook = json!({"name": "hook", "urlFrom": {"secretKeyRef": {"name": "hook", "key": "url"}}});
+    let settings = json!({"ttlSecondsAfterFinished": 10, "notifications": [hook]});
+    make_secret(&site).await;
     site.apply_example("both.yaml", &queue, &settings).await;
     let nodes = site.nodes("work", 4).await;
 
@@ -58,6 +60,20 @@ async fn the_roles_grant_what_is_used_and_nothing_else() {
     for account in [operator::NAME, operator::AGENT] {
         compare(&site, account).await;
     }
+}
+
+/// The Secret that the policy's notification names.
+async fn make_secret(site: &Site) {
+    let secret: Secret = serde_json::from_value(json!({
+        "metadata": {"name": "hook", "labels": {"nodetermination.dev/notification": "true"}},
+        "stringData": {"url": "https://127.0.0.1:1/nobody"},
+    }))
+    .unwrap();
+    let secrets = Api::<Secret>::namespaced(site.client.clone(), operator::NAME);
+    secrets
+        .create(&PostParams::default(), &secret)
+        .await
+        .unwrap();
 }
 
 /// Waits for the housekeeping, which is each minute.
