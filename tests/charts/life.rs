@@ -95,14 +95,14 @@ async fn an_installation_from_its_beginning_to_its_end() {
 
 /// Under Pod Security "restricted": a pod that it refuses would never be available.
 async fn everything_is_installed_at_once_with_its_policies(cluster: &Cluster) {
-    let notes = cluster
+    let told = cluster
         .upgrade_operator(&everything(), &["--wait", "--timeout", "3m"])
         .unwrap();
     assert!(
-        notes.contains("The agent runs on Linux nodes only"),
-        "{notes}"
+        told.contains("The agent runs on Linux nodes only"),
+        "{told}"
     );
-    assert!(!notes.contains("WARNING"), "{notes}");
+    assert!(!told.contains("WARNING"), "{told}");
 
     let kubeconfig = cluster.control_plane.kubeconfig().to_str().unwrap();
     let elsewhere = ["--namespace", "default", "--kubeconfig", kubeconfig];
