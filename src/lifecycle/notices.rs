@@ -102,15 +102,15 @@ mod tests {
         Timestamp::from_second(second).unwrap()
     }
 
-    fn policy(told: &[(&str, &[Stage])]) -> Option<EffectivePolicy> {
+    fn policy(told: &[(&str, &[Stage])]) -> EffectivePolicy {
         let told = told.iter().map(|(name, stages)| EffectiveNotification {
             name: (*name).to_owned(),
             stages: stages.to_vec(),
         });
-        Some(EffectivePolicy {
+        EffectivePolicy {
             notifications: told.collect(),
             ..EffectivePolicy::default()
-        })
+        }
     }
 
     fn rows(status: &NodeTerminationStatus) -> Vec<(&str, Stage, i64)> {
@@ -119,12 +119,12 @@ mod tests {
             .collect()
     }
 
-    fn told(name: &str, stage: Stage, state: NotificationState) -> Notified {
+    fn told(name: &str, stage: Stage, became: NotificationState) -> Notified {
         Notified {
             name: name.to_owned(),
             stage,
-            state,
-            sent_at: (state == NotificationState::Sent).then(|| at(50)),
+            state: became,
+            sent_at: (became == NotificationState::Sent).then(|| at(50)),
             message: None,
         }
     }
@@ -132,10 +132,10 @@ mod tests {
     #[test]
     fn each_stage_is_told_once_to_those_who_want_it_in_the_order_of_the_stages() {
         let mut status = NodeTerminationStatus {
-            policy: policy(&[
+            policy: Some(policy(&[
                 ("all", &[Stage::Drained, Stage::Draining, Stage::Received]),
                 ("end", &[Stage::Drained]),
-            ]),
+            ])),
             phase: Some(Phase::Draining),
             ..NodeTerminationStatus::default()
         };
@@ -158,12 +158,12 @@ mod tests {
     fn a_policy_that_gains_a_notification_tells_nothing_of_what_was_before() {
         let every = &Stage::ALL[..];
         let before = NodeTerminationStatus {
-            policy: policy(&[]),
+            policy: Some(policy(&[])),
             phase: Some(Phase::Waiting),
             ..NodeTerminationStatus::default()
         };
         let mut status = before.clone();
-        status.policy = policy(&[("late", every)]);
+        status.policy = Some(policy(&[("late", every)]));
         reach(&before, &mut status, at(1));
         assert_eq!(rows(&status), []);
         let before = status.clone();
@@ -175,7 +175,7 @@ mod tests {
     #[test]
     fn what_was_settled_stays_so_and_what_nobody_knows_is_no_row() {
         let mut status = NodeTerminationStatus {
-            policy: policy(&[("one", &[Stage::Received])]),
+            policy: Some(policy(&[("one", &[Stage::Received])])),
             ..NodeTerminationStatus::default()
         };
         reach(&NodeTerminationStatus::default(), &mut status, at(1));
@@ -201,7 +201,7 @@ mod tests {
                 ..status.clone()
             };
             let name = format!("n{n}");
-            status.policy = policy(&[(name.as_str(), &[Stage::Waiting])]);
+            status.policy = Some(policy(&[(name.as_str(), &[Stage::Waiting])]));
             status.phase = Some(Phase::Waiting);
             reach(&before, &mut status, at(n));
         }

@@ -16,7 +16,7 @@ use crate::api::termination::{NodeTermination, NotificationState, NotificationSt
 /// A template takes at most so many instructions: a loop over all that an object holds takes a few thousand.
 const FUEL: u64 = 100_000;
 /// The longest body, in bytes: no receiver that is known to us takes more (Slack 40,000 characters, Teams 28 KB,
-/// PagerDuty 512 KB).
+/// `PagerDuty` 512 KB).
 const BODY_MAX: usize = 65_536;
 /// What a notification's own values are called.
 const VARIABLES: &str = "variables";
@@ -150,8 +150,8 @@ fn names(
     let variables = notification.variables.iter();
     let variables: BTreeSet<&str> = variables.map(|v| v.name.as_str()).collect();
     let is_known = |path: &&String| {
-        let mut names = path.split('.');
-        match (names.next().unwrap_or_default(), names.next()) {
+        let mut parts = path.split('.');
+        match (parts.next().unwrap_or_default(), parts.next()) {
             (VARIABLES, Some(name)) => variables.contains(name),
             (VARIABLES, None) => true,
             (name, _) => known.contains(name),

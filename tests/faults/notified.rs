@@ -20,9 +20,9 @@ fn stages(posted: &[Posted]) -> Vec<String> {
     posted.iter().map(stage).collect()
 }
 
-fn stands(incident: &NodeTermination, stage: Told, state: NotificationState) -> bool {
+fn stands(incident: &NodeTermination, stage: Told, as_what: NotificationState) -> bool {
     let rows = status(incident).notifications;
-    rows.iter().any(|r| r.stage == stage && r.state == state)
+    rows.iter().any(|r| r.stage == stage && r.state == as_what)
 }
 
 #[tokio::test]

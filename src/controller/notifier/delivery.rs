@@ -24,8 +24,8 @@ impl Notifier {
             End::Settled(_, _, message) => message.clone(),
             End::Again(message, _) => Some(message.clone()),
         };
-        let state = self.lock().end(&task, end, Instant::now(), clock::now());
-        let result = match state {
+        let became = self.lock().end(&task, end, Instant::now(), clock::now());
+        let result = match became {
             NotificationState::Pending => "Retried",
             NotificationState::Sent => "Sent",
             NotificationState::Skipped => "Skipped",
@@ -38,7 +38,7 @@ impl Notifier {
             tracing::debug!(nodetermination = %task.incident, notification = name, stage = stage.as_str(), result, "notified");
         }
         self.more.notify_one();
-        if state != NotificationState::Pending {
+        if became != NotificationState::Pending {
             self.tell_soon(task.incident).await;
         }
     }
