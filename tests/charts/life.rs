@@ -93,11 +93,19 @@ async fn an_installation_from_its_beginning_to_its_end() {
     uninstalling_keeps_the_kinds_and_their_objects(&cluster).await;
 }
 
-/// Under Pod Security "restricted": a pod that it refuses would never be available.
+/// Under Pod Security "restricted": a pod that it refuses would never be available. Nobody looks at the policies here, for
+/// the pods are simulated, so `--wait` would wait for ever.
 async fn everything_is_installed_at_once_with_its_policies(cluster: &Cluster) {
-    let told = cluster
-        .upgrade_operator(&everything(), &["--wait", "--timeout", "3m"])
-        .unwrap();
+    let told = cluster.upgrade_operator(&everything(), &[]).unwrap();
+    for workload in [
+        format!("deployment/{NAME}"),
+        format!("daemonset/{NAME}-agent"),
+    ] {
+        let rollout = ["rollout", "status", &workload, "--timeout", "3m"];
+        cluster
+            .kubectl(&[&rollout[..], &["--namespace", NAMESPACE]].concat())
+            .await;
+    }
     assert!(
         told.contains("The agent runs on Linux nodes only"),
         "{told}"
@@ -203,7 +211,9 @@ async fn with_wait_an_upgrade_waits_until_the_policies_are_ready(cluster: &Clust
             condition("Ready", reading),
             condition("Reconciling", starting)
         ]);
-        let status = Patch::Merge(json!({"status": {"conditions": conditions}}));
+        let seen = policies.get("metadata").await.unwrap().metadata.generation;
+        let status = json!({"status": {"observedGeneration": seen, "conditions": conditions}});
+        let status = Patch::Merge(status);
         policies
             .patch_status("metadata", &PatchParams::default(), &status)
             .await

@@ -437,7 +437,11 @@ fn the_objects_of_flux_and_argo_cd_are_of_known_kinds_and_refer_to_each_other() 
         name: Some(name.into()),
         ..ObjectReference::default()
     };
-    let operator = "node-termination-operator";
+    let (operator, kinds) = (
+        "node-termination-operator",
+        "node-termination-operator-crds",
+    );
+    let helm = "helm.toolkit.fluxcd.io/v2";
     let kustomize = "kustomize.toolkit.fluxcd.io/v1";
     let source = "source.toolkit.fluxcd.io/v1";
     let wanted = [
@@ -463,8 +467,10 @@ fn the_objects_of_flux_and_argo_cd_are_of_known_kinds_and_refer_to_each_other() 
         (
             "flux/helm-release.yaml",
             vec![
+                of("OCIRepository", source, kinds),
                 of("OCIRepository", source, operator),
-                of("HelmRelease", "helm.toolkit.fluxcd.io/v2", operator),
+                of("HelmRelease", helm, kinds),
+                of("HelmRelease", helm, operator),
             ],
         ),
     ];
