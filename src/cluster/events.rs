@@ -21,7 +21,7 @@ const QUEUE: usize = 2048;
 const NAMESPACE: &str = "default";
 
 /// Every reason of an Event, in order.
-pub const REASONS: [&str; 20] = [
+pub const REASONS: [&str; 21] = [
     "BackInService",
     "Blocked",
     "Canceled",
@@ -37,6 +37,7 @@ pub const REASONS: [&str; 20] = [
     "LimitReached",
     "MaintenanceWindow",
     "NodeNotFound",
+    "NotificationFailed",
     "OutOfService",
     "RegisteredAnew",
     "Released",
