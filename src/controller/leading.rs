@@ -78,6 +78,7 @@ pub async fn lead(parts: Parts, stop: CancellationToken) {
         parts.notifications.clone(),
         parts.policies.clone(),
         parts.metrics.clone(),
+        parts.term.clone(),
     ));
     let policy = Arc::new(policy::Context {
         clients: parts.clients.clone(),

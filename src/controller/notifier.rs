@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::metrics::Metrics;
+use super::term::Term;
 use crate::api::policy::TerminationPolicy;
 use crate::api::termination::{NodeTermination, NodeTerminationStatus};
 use crate::clock;
@@ -30,6 +31,8 @@ pub use settings::Trouble;
 
 /// What becomes of several notifications of an incident within this is one write of its record.
 const TOGETHER: Duration = Duration::from_millis(200);
+/// While another may lead already nothing is sent, and it is looked at again after this: our own end comes meanwhile.
+const OVER_AGAIN: Duration = Duration::from_secs(1);
 /// A subscriber that falls further behind than this looks at everything again.
 const CHANGES: usize = 1024;
 
@@ -54,6 +57,7 @@ pub struct Notifier {
     cluster: Option<String>,
     policies: Objects<TerminationPolicy>,
     metrics: Metrics,
+    term: Term,
 }
 
 impl Notifier {
@@ -64,6 +68,7 @@ impl Notifier {
         options: NotifyOptions,
         policies: Objects<TerminationPolicy>,
         metrics: Metrics,
+        term: Term,
     ) -> Self {
         Self {
             queue: Mutex::default(),
@@ -74,6 +79,7 @@ impl Notifier {
             cluster: options.cluster,
             policies,
             metrics,
+            term,
         }
     }
 
@@ -126,6 +132,9 @@ impl Notifier {
     /// Starts whatever may be sent now. Returns when to look again by time alone.
     fn start_all(self: &Arc<Self>, sending: &mut JoinSet<()>) -> Option<Instant> {
         loop {
+            if self.term.is_over() {
+                return Some(Instant::now() + OVER_AGAIN);
+            }
             let mut queue = self.lock();
             let expired = queue.expire(Instant::now(), clock::now());
             let next = queue.next(Instant::now());

@@ -197,7 +197,8 @@ async fn round(
     let mut decision = lifecycle::decide(&view);
     let effects = std::mem::take(&mut decision.effects);
     if context.term.is_over() {
-        return Ok((None, false));
+        // Unless the lease was renewed in this very moment, whoever leads next looks again.
+        return Ok((Some(clock::now() + report::CALL_AGAIN), false));
     }
     let (outcomes, failure) = act::act(&seen.object, &view, effects, context).await;
     let view = seen.view(context, &turn, clock::now());

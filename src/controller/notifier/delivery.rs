@@ -67,10 +67,11 @@ impl Notifier {
         }
         match self.sender.send(post, &message.id, body).await {
             Answer::Accepted => End::Settled(NotificationState::Sent, Some(clock::now()), None),
-            Answer::Refused(said) => {
-                self.secrets.doubt(&notification);
-                failed(&said)
+            // With a token that was replaced since, the last word of an incident would be lost.
+            Answer::Refused(said) if self.secrets.doubt(&notification) => {
+                End::Again(said, Duration::ZERO)
             }
+            Answer::Refused(said) => failed(&said),
             Answer::Again(said, wait) => {
                 self.secrets.doubt(&notification);
                 End::Again(said, wait)

@@ -207,14 +207,17 @@ impl Secrets {
         found
     }
 
-    /// What was sent with these was not accepted: they may have been changed since they were read.
-    pub(super) fn doubt(&self, notification: &Notification) {
+    /// What was sent with these was not accepted: they may have been changed since they were read. Whether one of them is
+    /// to be read again now.
+    pub(super) fn doubt(&self, notification: &Notification) -> bool {
         let mut read = self.lock();
+        let before = read.len();
         for name in notification.secrets() {
             if read.get(name).is_some_and(|(at, _)| at.elapsed() > DOUBTED) {
                 read.remove(name);
             }
         }
+        read.len() < before
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, (Instant, Read)>> {

@@ -16,13 +16,14 @@ use crate::lifecycle::{self, Notified, notices};
 /// When too many notifications wait, the others are handed in after this.
 const ROOM_AFTER: Duration = Duration::from_secs(30);
 
-/// What became of the incident's notifications and is not on record yet. Asked of those only that notify.
+/// What became of the incident's notifications and is not on record yet. Asked of those only that have some on record,
+/// whatever the policy says by now: a row that nobody settles would keep the record for ever.
 pub(super) fn settled(stored: &NodeTermination, context: &Context) -> Vec<Notified> {
     let status = stored.status.as_ref();
-    let notifies = status.and_then(|s| s.policy.as_ref());
-    match notifies.filter(|p| !p.notifications.is_empty()) {
-        Some(_) => context.notifier.settled(stored),
-        None => Vec::new(),
+    if status.is_some_and(|s| !s.notifications.is_empty()) {
+        context.notifier.settled(stored)
+    } else {
+        Vec::new()
     }
 }
 
@@ -53,6 +54,9 @@ pub(super) async fn close(
         return Ok(offer(object, &status, context));
     }
     let turn = context.gate.status().await;
+    if context.term.is_over() {
+        return Ok(Some(clock::now() + report::CALL_AGAIN));
+    }
     let write = status::report(&context.clients.control, object, &status, true);
     let written = Box::pin(write).await;
     drop(turn);

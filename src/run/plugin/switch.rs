@@ -69,6 +69,9 @@ async fn one(
         error if error.is_replaced() => Error::Said(format!(
             "nt/{name} was replaced by another one meanwhile: try again"
         )),
+        error if error.code() == Some(404) => {
+            Error::NotFound(format!("nt/{name} was deleted meanwhile"))
+        }
         error => error,
     })?;
     tell(format, &switch.done(&patched))?;
