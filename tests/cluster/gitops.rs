@@ -381,9 +381,9 @@ async fn both_tools_install_the_image_the_role_and_crds_that_are_not_pruned() {
     let image = json!({
         "name": "node-termination-operator",
         "newName": "registry.example.com/node-termination-operator",
-        "newTag": "v0.1.0",
+        "newTag": "0.1.0",
     });
-    let text = "node-termination-operator=registry.example.com/node-termination-operator:v0.1.0";
+    let text = "node-termination-operator=registry.example.com/node-termination-operator:0.1.0";
     assert_eq!(
         argo["kustomize"]["images"],
         json!([text]),
@@ -424,7 +424,7 @@ async fn both_tools_install_the_image_the_role_and_crds_that_are_not_pruned() {
         let account = &of("ServiceAccount")[0]["metadata"]["annotations"];
         assert_eq!(account["eks.amazonaws.com/role-arn"], role, "{tool}");
         let pod = &of("Deployment")[0]["spec"]["template"]["spec"];
-        let image = "registry.example.com/node-termination-operator:v0.1.0";
+        let image = "registry.example.com/node-termination-operator:0.1.0";
         assert_eq!(pod["containers"][0]["image"], image, "{tool}");
     }
 }

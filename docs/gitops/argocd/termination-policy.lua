@@ -29,10 +29,15 @@ local doubts = {
   "Forbidden",
   "HeartbeatShortened",
   "NodesNotKnown",
+  "ObserveConsumesMessages",
   "OverlapsKarpenter",
   "OverlapsManagedNodes",
   "SpotNodesUncovered",
 }
+local notifications = conditions.NotificationsValid
+if notifications ~= nil and notifications.status == "False" then
+  health.message = health.message .. "; NotificationsValid: " .. notifications.message
+end
 for _, kind in ipairs(doubts) do
   if holds(kind) then
     health.message = health.message .. "; " .. kind .. ": " .. conditions[kind].message
