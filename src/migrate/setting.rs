@@ -103,7 +103,8 @@ const AGENT_POD: Home =
 const WINDOWS: Home = Nowhere("there is no agent for Windows nodes; use a queue for them");
 const PROCESS: Home = Elsewhere("the manifests set what the process must know of itself");
 const HTTP: Home = Elsewhere("probes and metrics are always served, at --http-address");
-const SCRAPE: Home = Elsewhere("the chart has one, under monitoring, and manifests/monitoring another");
+const SCRAPE: Home =
+    Elsewhere("the chart has one, under monitoring, and manifests/monitoring another");
 const CREDENTIALS: Home = Elsewhere(
     "the standard environment of the AWS SDKs: an IAM role for the service account, EKS Pod Identity",
 );
