@@ -89,6 +89,11 @@ impl Cluster {
             .collect()
     }
 
+    pub async fn policy_names(&self) -> Vec<String> {
+        let policies = self.policies().await.into_iter();
+        policies.map(|(name, _)| name).collect()
+    }
+
     pub async fn deployment(&self) -> Option<Deployment> {
         let deployments = Api::namespaced(self.client.clone(), NAMESPACE);
         deployments.get_opt(NAME).await.unwrap()

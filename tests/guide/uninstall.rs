@@ -29,13 +29,7 @@ async fn in_the_order_of_the_guide_nothing_is_left_on_nodes_and_the_kinds_go() {
 
 #[tokio::test]
 async fn if_the_operator_went_first_its_return_undoes_everything_and_the_kind_that_hung_goes() {
-    let site = Site::new().await;
-    let operator = site.operator().await;
-    site.policy().await;
-    site.stuck_pods().await;
-    interrupt(&site).await;
-    operator.kill();
-    drop(operator);
+    let site = deserted().await;
     site.sh(&format!("{DELETE_KINDS} --wait=false")).await;
     let hangs = "kubectl wait --for=delete --timeout=3s nodeterminations --all";
     site.sh(&format!("! {hangs}")).await;
@@ -51,13 +45,7 @@ async fn if_the_operator_went_first_its_return_undoes_everything_and_the_kind_th
 
 #[tokio::test]
 async fn if_the_operator_never_comes_back_the_commands_of_the_guide_free_the_record_and_its_node() {
-    let site = Site::new().await;
-    let operator = site.operator().await;
-    site.policy().await;
-    site.stuck_pods().await;
-    interrupt(&site).await;
-    operator.kill();
-    drop(operator);
+    let site = deserted().await;
     site.sh("kubectl delete nodeterminations --all --wait=false")
         .await;
     let [by_hand] = &section("docs/install.md", "If the operator went first", "sh")[..] else {
@@ -67,6 +55,17 @@ async fn if_the_operator_never_comes_back_the_commands_of_the_guide_free_the_rec
     assert!(printed.contains("incidents"), "{printed}");
     site.await_given_back().await;
     site.await_incident(|incident| incident.is_none()).await;
+}
+
+/// Where the operator went while a drain was under way.
+async fn deserted() -> Site {
+    let site = Site::new().await;
+    let operator = site.operator().await;
+    site.policy().await;
+    site.stuck_pods().await;
+    interrupt(&site).await;
+    operator.kill();
+    site
 }
 
 /// A spot notice whose drain stays under way.
