@@ -24,7 +24,7 @@ use crate::source;
 use crate::telemetry::{Health, Timeline};
 
 /// Longer than any test.
-const TERM: Duration = Duration::from_secs(3600);
+const TERM: Duration = Duration::from_hours(1);
 
 /// An API server that gives what was put there, takes every write, and never tells a watch anything.
 #[derive(Clone, Default)]

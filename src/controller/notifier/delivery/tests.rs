@@ -28,10 +28,10 @@ type Sent = Arc<Mutex<Vec<String>>>;
 /// A receiver that takes the new token only, and its URL.
 async fn receiver() -> (String, Sent) {
     let sent = Sent::default();
-    let taken = sent.clone();
+    let posted = sent.clone();
     let answer = move |request: Request| async move {
         let token = request.headers()["authorization"].to_str().unwrap();
-        taken.lock().unwrap().push(token.to_owned());
+        posted.lock().unwrap().push(token.to_owned());
         if token == NEW.0 {
             StatusCode::OK
         } else {
