@@ -269,6 +269,33 @@ async fn each_state_of_a_policy_is_what_kstatus_and_argo_cd_take_it_for() {
 }
 
 #[tokio::test]
+async fn argo_cd_tells_which_notification_can_not_be_sent_until_it_can() {
+    let url = json!({"secretKeyRef": {"name": "no-such-secret", "key": "url"}});
+    let settings = json!({"notifications": [{"name": "chat", "urlFrom": url}]});
+    let corner = Corner::new("untold", 1, settings).await;
+    let valid = |p: &TerminationPolicy, valid: &str| {
+        let status = p.status.as_ref();
+        let conditions = status.map_or(&[][..], |s| &s.conditions);
+        let said = condition::find(conditions, "NotificationsValid");
+        condition::holds(conditions, "Ready") && said.is_some_and(|c| c.status == valid)
+    };
+    let api = Api::<TerminationPolicy>::all(corner.client.clone());
+    let mut moments = Moments::default();
+    corner.await_policy(|p| valid(p, "False")).await;
+    let untold = api.get(&corner.name).await.unwrap();
+    moments.add("a Secret is missing", &untold, ["Current", "Healthy"]);
+    let plain = json!([{"name": "chat", "url": "https://example.com/"}]);
+    corner.change_policy(json!({"notifications": plain})).await;
+    corner.await_policy(|p| valid(p, "True")).await;
+    let told = api.get(&corner.name).await.unwrap();
+    moments.add("it is mended", &told, ["Current", "Healthy"]);
+    let messages = moments.check("termination-policy.lua").await;
+    let doubt = "; NotificationsValid: chat: there is no Secret no-such-secret in the namespace";
+    assert!(messages[0].contains(doubt), "{messages:?}");
+    assert!(!messages[1].contains("NotificationsValid"), "{messages:?}");
+}
+
+#[tokio::test]
 async fn what_no_operator_has_looked_at_yet_is_in_progress() {
     let client = bare().await.client().await.unwrap();
     let meta = |kind: &str| {

@@ -221,6 +221,29 @@ fn hold_freezes_everything_but_heartbeats() {
 }
 
 #[test]
+fn heartbeats_that_the_policy_takes_back_are_not_planned_and_go_on_when_it_wants_them_again() {
+    let ways: [fn(&mut EffectivePolicy); 2] = [
+        |policy| policy.lifecycle.heartbeat = None,
+        |policy| policy.mode = Mode::Observe,
+    ];
+    for take_back in ways {
+        let mut world = World::new(vec![hook(1)], beating(60, 3600));
+        world.object.spec.hold = true;
+        world.run_for(100);
+        let policy = world.policy.clone();
+        take_back(world.policy.as_mut().unwrap());
+        world.dirty = true;
+        world.run_for(100);
+        assert_eq!(beats(&world), [60]);
+        assert_eq!(recorded(&world).next_heartbeat_time, None);
+        world.policy = policy;
+        world.dirty = true;
+        world.run_for(90);
+        assert_eq!(beats(&world), [60, 240]);
+    }
+}
+
+#[test]
 fn two_hooks_on_one_instance_are_both_completed_and_one_that_fails_holds_up_no_other() {
     let mut world = World::new(vec![hook(1), hook(2)], EffectivePolicy::default());
     world.add_pods(1, 0);
