@@ -5,7 +5,7 @@
 mod agreement;
 mod cluster;
 mod documents;
-
+mod gitops;
 mod helm;
 mod life;
 mod matrix;
