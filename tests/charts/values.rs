@@ -69,33 +69,6 @@ fn wrong_values_are_refused_with_a_message_that_names_them() {
         &["at '/image/tag'", "got number, want string"],
     );
     refused(
-        &json!({"image": {"repository": "registry.example/operator:v1"}}),
-        &["at '/image/repository'", "'registry.example/operator:v1'"],
-    );
-    refused(
-        &json!({"controller": {"podDisruptionBudget": {"maxUnavailable": 0}}}),
-        &[
-            "podDisruptionBudget/maxUnavailable'",
-            "minimum: got 0, want 1",
-        ],
-    );
-    refused(
-        &json!({"agent": {"maxUnavailable": "0%"}}),
-        &["at '/agent/maxUnavailable'", "'0%' does not match"],
-    );
-    refused(
-        &json!({"controller": {"clusterName": 7}}),
-        &["at '/controller/clusterName'", "got number, want string"],
-    );
-    refused(
-        &json!({"controller": {"allowHTTPNotifications": "true"}}),
-        &["allowHTTPNotifications'", "got string, want boolean"],
-    );
-    refused(
-        &json!({"monitoring": {"prometheusRule": {"runbookURL": "docs/runbook.md"}}}),
-        &["at '/monitoring/prometheusRule/runbookURL'", "https?://"],
-    );
-    refused(
         &json!({"image": {"pullPolicy": "Sometimes"}}),
         &["at '/image/pullPolicy'", "'IfNotPresent'"],
     );
@@ -134,6 +107,37 @@ fn wrong_values_are_refused_with_a_message_that_names_them() {
     refused(
         &json!({"flowSchema": {"matchingPrecedence": 9500}}),
         &["matchingPrecedence'", "maximum: got 9,500, want 8,999"],
+    );
+}
+
+#[test]
+fn values_that_would_fail_or_do_harm_in_the_cluster_only_are_refused_too() {
+    refused(
+        &json!({"image": {"repository": "registry.example/operator:v1"}}),
+        &["at '/image/repository'", "'registry.example/operator:v1'"],
+    );
+    refused(
+        &json!({"controller": {"podDisruptionBudget": {"maxUnavailable": 0}}}),
+        &[
+            "podDisruptionBudget/maxUnavailable'",
+            "minimum: got 0, want 1",
+        ],
+    );
+    refused(
+        &json!({"agent": {"maxUnavailable": "0%"}}),
+        &["at '/agent/maxUnavailable'", "'0%' does not match"],
+    );
+    refused(
+        &json!({"controller": {"clusterName": 7}}),
+        &["at '/controller/clusterName'", "got number, want string"],
+    );
+    refused(
+        &json!({"controller": {"allowHTTPNotifications": "true"}}),
+        &["allowHTTPNotifications'", "got string, want boolean"],
+    );
+    refused(
+        &json!({"monitoring": {"prometheusRule": {"runbookURL": "docs/runbook.md"}}}),
+        &["at '/monitoring/prometheusRule/runbookURL'", "https?://"],
     );
 }
 
