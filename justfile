@@ -65,5 +65,5 @@ image-check profile="dev":
     .ci/image {{profile}}
 
 # The files of a release beside the image.
-dist version image folder="dist":
-    .ci/dist {{version}} {{image}} {{folder}}
+dist version image folder="dist" source="":
+    .ci/dist {{version}} {{image}} {{folder}} {{source}}

@@ -48,8 +48,8 @@ pub enum Command {
 /// The options of every role.
 #[derive(Debug, clap::Args)]
 pub struct Process {
-    /// Where /healthz, /readyz and /metrics are served.
-    #[arg(long, env = "NTO_HTTP_ADDRESS", default_value = "0.0.0.0:8080")]
+    /// Where /healthz, /readyz and /metrics are served; [::] is every address, of IPv4 too.
+    #[arg(long, env = "NTO_HTTP_ADDRESS", default_value = "[::]:8080")]
     pub http_address: SocketAddr,
     /// How log lines look.
     #[arg(long, env = "NTO_LOG_FORMAT", value_enum, default_value_t = LogFormat::Json)]

@@ -2,7 +2,8 @@
 
 mod bounded;
 
-use std::net::SocketAddr;
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -49,10 +50,18 @@ pub struct Server {
     address: SocketAddr,
 }
 
-/// Listens on `address`; port 0 takes a free one.
+/// Listens on `address`; port 0 takes a free one. `[::]` is every address, of IPv4 too: all those of IPv4 where the
+/// kernel has no IPv6.
 pub async fn bind(address: SocketAddr) -> Result<Server, Error> {
     let failed = |source| Error::Bind { address, source };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let every = address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+    let listener = match TcpListener::bind(address).await {
+        Err(error) if every && error.kind() != ErrorKind::AddrInUse => {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
+        }
+        bound => bound,
+    };
+    let listener = listener.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     Ok(Server { listener, address })
 }

@@ -20,7 +20,7 @@ const OF_THE_RELEASE: [&str; 4] = [
 ];
 /// What the chart spells out and `manifests/` leave to the process: the option with its default in `src/args.rs`.
 const SPELLED_OUT: [(&str, &str, &str); 4] = [
-    ("NTO_HTTP_ADDRESS", "0.0.0.0:8080", r#""0.0.0.0:8080""#),
+    ("NTO_HTTP_ADDRESS", "[::]:8080", r#""[::]:8080""#),
     ("NTO_LOG_LEVEL", "info", r#""info""#),
     ("NTO_LOG_FORMAT", "json", "LogFormat::Json"),
     ("NTO_LEASE_DURATION_SECONDS", "15", "15"),
@@ -111,6 +111,18 @@ fn the_chart_with_the_agent_is_manifests_base_and_agent() {
     let chart = render(OPERATOR, &json!({"agent": {"enabled": true}})).unwrap();
     let both = [manifests("manifests/base"), manifests("manifests/agent")].concat();
     assert_same(chart, both);
+}
+
+#[test]
+fn the_charts_network_policies_are_those_of_the_manifests_but_for_the_one_that_denies_the_rest() {
+    let on = json!({"enabled": true});
+    let chart = render(OPERATOR, &json!({"agent": on, "networkPolicy": on})).unwrap();
+    let mut folders = Vec::new();
+    for folder in ["base", "agent", "network-policy"] {
+        folders.extend(manifests(&format!("manifests/{folder}")));
+    }
+    folders.retain(|o| o["metadata"]["name"] != "default-deny");
+    assert_same(chart, folders);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use testbed::binaries::Binaries;
 
 use crate::helm::{CRDS, OPERATOR, helm, read, root, said};
@@ -84,10 +84,24 @@ fn settings(values: &Value, schema: &Value, path: &str) {
         );
     }
     for (name, value) in values {
-        let schema = properties.get(name);
-        let schema =
-            schema.unwrap_or_else(|| panic!("values.schema.json does not have {path}{name}"));
-        settings(value, schema, &format!("{path}{name}."));
+        let Some(known) = properties.get(name) else {
+            panic!("values.schema.json does not have {path}{name}")
+        };
+        let required = schema["required"].as_array();
+        let required = required.is_some_and(|r| r.contains(&json!(name)));
+        assert_eq!(required, needed(value, known), "required: {path}{name}");
+        settings(value, known, &format!("{path}{name}."));
+    }
+}
+
+/// Whether a template fails, or a process, if somebody writes the setting's name and nothing behind it, which takes the
+/// default away.
+fn needed(value: &Value, schema: &Value) -> bool {
+    match value {
+        Value::Object(_) => schema["properties"].is_object(),
+        Value::String(text) => !text.is_empty() && schema["$ref"] != "#/definitions/optionalName",
+        Value::Bool(_) | Value::Number(_) => true,
+        Value::Null | Value::Array(_) => false,
     }
 }
 

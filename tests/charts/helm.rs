@@ -38,12 +38,16 @@ pub fn scratch(ending: &str) -> PathBuf {
 /// What a command said: its output, or its error output if it failed.
 pub type Said = Result<String, String>;
 
+/// Helm's program.
+pub fn program() -> &'static Path {
+    static HELM: OnceLock<PathBuf> = OnceLock::new();
+    HELM.get_or_init(|| Binaries::extra("helm").unwrap())
+}
+
 /// Runs helm in the repository.
 pub fn helm(arguments: &[&str]) -> Said {
-    static HELM: OnceLock<PathBuf> = OnceLock::new();
-    let program = HELM.get_or_init(|| Binaries::extra("helm").unwrap());
     let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("helm");
-    let mut helm = Command::new(program);
+    let mut helm = Command::new(program());
     helm.args(arguments).current_dir(root());
     for variable in ["HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"] {
         helm.env(variable, &home);
@@ -69,10 +73,10 @@ pub fn values_file(values: &Value) -> String {
     path.into_os_string().into_string().unwrap()
 }
 
-/// What a chart renders, in the order in which Helm would install it.
+/// What a chart, or a package of one, renders, in the order in which Helm would install it.
 pub fn render(chart: &str, values: &Value) -> Result<Vec<Value>, String> {
     let file = values_file(values);
-    let name = chart.trim_start_matches("charts/");
+    let name = Path::new(chart).file_name().unwrap().to_str().unwrap();
     let said = helm(&[
         "template",
         name,

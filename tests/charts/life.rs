@@ -1,7 +1,6 @@
 //! An installation from its beginning to its end, on a real control plane whose nodes and pods are simulated.
 
 use std::fs;
-use std::path::Path;
 
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -22,6 +21,7 @@ fn everything() -> Value {
     let metadata = json!([{"name": "metadata", "imds": {}}]);
     let queue = json!([{"name": "events", "sqs": {"queueURL": "https://sqs.eu-west-1.amazonaws.com/123456789012/node-events"}}]);
     json!({
+        "image": {"repository": "registry.example/operator"},
         "agent": {"enabled": true},
         "monitoring": {"serviceMonitor": on, "podMonitor": on, "prometheusRule": on, "dashboard": on},
         "flowSchema": on,
@@ -57,6 +57,20 @@ fn crds_of(version: &str) -> String {
         .push(json!({"name": format!("Of {version}"), "type": "string", "jsonPath": ".spec.mode"}));
     fs::write(&path, definition.to_string()).unwrap();
     folder.into_os_string().into_string().unwrap()
+}
+
+/// The operator's chart in a package that calls itself `version`.
+fn operator_of(version: &str) -> String {
+    let folder = scratch("-operator");
+    let folder = folder.to_str().unwrap();
+    let version = ["--version", version, "--app-version", version];
+    let package = ["package", OPERATOR, "--destination", folder];
+    let said = helm(&[&package[..], &version].concat()).unwrap();
+    said.split("saved it to: ")
+        .nth(1)
+        .unwrap()
+        .trim()
+        .to_owned()
 }
 
 fn columns(definition: &CustomResourceDefinition) -> Vec<&str> {
@@ -147,6 +161,21 @@ async fn the_kinds_are_upgraded_and_their_objects_stay(cluster: &Cluster) {
     let refused = cluster.upgrade_operator(&everything(), &[]).unwrap_err();
     let words = format!("{POLICIES} is of version 0.0.9, older than this chart: upgrade the chart");
     assert!(refused.contains(&words), "{refused}");
+
+    cluster.upgrade_crds(&crds_of("99.0.0-rc.1"), &[]).unwrap();
+    for (version, older) in [
+        ("99.0.0-rc.1", false),
+        ("99.0.0-rc.2", true),
+        ("99.0.0", true),
+    ] {
+        let tried = cluster.upgrade(
+            NAME,
+            &operator_of(version),
+            &everything(),
+            &["--dry-run=server"],
+        );
+        assert_eq!(tried.is_err(), older, "{version}: {tried:?}");
+    }
 
     cluster.upgrade_crds(&crds_of("99.0.0"), &[]).unwrap();
     let definition = cluster.definition().await;
@@ -276,15 +305,4 @@ async fn what_kubectl_applied_is_taken_over_in_place() {
         .unwrap();
     assert!(columns(&cluster.definition().await).contains(&"Of 99.0.0"));
     assert!(cluster.record_exists().await);
-}
-
-#[test]
-fn a_packaged_chart_has_the_definitions_and_not_a_link() {
-    let folder = scratch("-packages");
-    fs::create_dir_all(&folder).unwrap();
-    helm(&["package", CRDS, "--destination", folder.to_str().unwrap()]).unwrap();
-    let package = folder.join(format!("node-termination-operator-crds-{VERSION}.tgz"));
-    assert!(Path::new(&package).is_file());
-    let rendered = helm(&["template", "crds", package.to_str().unwrap()]).unwrap();
-    assert_eq!(objects(&rendered).len(), 2);
 }

@@ -199,19 +199,21 @@ fn labels_and_annotations_reach_every_object_and_never_a_selector() {
 
 #[test]
 fn pods_run_on_linux_whatever_else_is_asked_for() {
-    let selector = json!({"kubernetes.io/os": "windows", "pool": "system"});
-    let objects = rendered(&json!({"controller": {"nodeSelector": selector}}));
-    let spec = &pod(&objects, "controller")["spec"];
-    assert_eq!(
-        spec["nodeSelector"],
-        json!({"kubernetes.io/os": "linux", "pool": "system"})
-    );
+    let role = json!({"enabled": true, "nodeSelector": {"pool": "system"}});
+    let controller = json!({"nodeSelector": {"pool": "system"}});
+    let objects = rendered(&json!({"controller": controller, "agent": role}));
+    for role in ["controller", "agent"] {
+        assert_eq!(
+            pod(&objects, role)["spec"]["nodeSelector"],
+            json!({"kubernetes.io/os": "linux", "pool": "system"})
+        );
+    }
 }
 
 #[test]
 fn the_agent_may_use_the_network_of_its_node_and_another_port() {
     let objects = rendered(
-        &json!({"agent": {"enabled": true, "hostNetwork": true, "port": 9099}, "bindAddress": "[::]"}),
+        &json!({"agent": {"enabled": true, "hostNetwork": true, "port": 9099}, "bindAddress": "0.0.0.0"}),
     );
     let spec = &pod(&objects, "agent")["spec"];
     assert_eq!(spec["hostNetwork"], true);
@@ -223,7 +225,7 @@ fn the_agent_may_use_the_network_of_its_node_and_another_port() {
     );
     assert_eq!(
         container["env"][0],
-        json!({"name": "NTO_HTTP_ADDRESS", "value": "[::]:9099"})
+        json!({"name": "NTO_HTTP_ADDRESS", "value": "0.0.0.0:9099"})
     );
 }
 
@@ -245,6 +247,45 @@ fn more_environment_and_files_reach_the_controller() {
     assert_eq!(spec["volumes"][0]["configMap"]["name"], "ca");
     assert_eq!(spec["imagePullSecrets"], json!([{"name": "pull"}]));
     assert_eq!(spec["tolerations"][0]["key"], "CriticalAddonsOnly");
+}
+
+#[test]
+fn the_cluster_has_its_name_and_http_notifications_are_allowed_if_the_values_say_so() {
+    let variables = |values: &Value| {
+        let objects = rendered(&json!({"agent": {"enabled": true}, "controller": values}));
+        let of = |role| container(&objects, role)["env"].as_array().unwrap().clone();
+        let own = ["NTO_CLUSTER_NAME", "NTO_ALLOW_HTTP_NOTIFICATIONS"];
+        let is_own = |v: &Value| own.contains(&v["name"].as_str().unwrap());
+        assert!(!of("agent").iter().any(is_own), "the agent tells nobody");
+        let mut variables = of("controller");
+        variables.retain(is_own);
+        json!(variables)
+    };
+    assert_eq!(variables(&json!({})), json!([]));
+    assert_eq!(
+        variables(&json!({"clusterName": "north 1", "allowHTTPNotifications": true})),
+        json!([
+            {"name": "NTO_CLUSTER_NAME", "value": "north 1"},
+            {"name": "NTO_ALLOW_HTTP_NOTIFICATIONS", "value": "true"},
+        ])
+    );
+    // Both have to be options that the controller has.
+    let options = crate::helm::read("src/args.rs");
+    for name in ["NTO_CLUSTER_NAME", "NTO_ALLOW_HTTP_NOTIFICATIONS"] {
+        assert!(options.contains(&format!("env = \"{name}\"")), "{name}");
+    }
+    let by_hand = json!([{"name": "NTO_CLUSTER_NAME", "value": "by hand"}]);
+    assert_eq!(variables(&json!({"env": by_hand})), by_hand);
+}
+
+#[test]
+fn a_replica_that_is_not_ready_never_keeps_its_node() {
+    for replicas in [1, 2] {
+        let objects = rendered(&json!({"controller": {"replicas": replicas}}));
+        let spec = &get(&objects, "PodDisruptionBudget", NAME)["spec"];
+        assert_eq!(spec["maxUnavailable"], 1, "one may always go");
+        assert_eq!(spec["unhealthyPodEvictionPolicy"], "AlwaysAllow");
+    }
 }
 
 #[test]
@@ -291,6 +332,21 @@ fn the_alerts_and_the_dashboard_arrive_as_they_stand_in_the_files() {
     assert_eq!(map["metadata"]["labels"]["grafana_dashboard"], "1");
 }
 
+#[test]
+fn the_links_of_the_alerts_lead_to_where_the_values_say() {
+    let rules = |values: Value| {
+        let objects = rendered(&json!({"monitoring": {"prometheusRule": values}}));
+        get(&objects, "PrometheusRule", NAME)["spec"].to_string()
+    };
+    let there = "https://wiki.example.com/node-termination?view=plain";
+    let as_they_stand = rules(json!({"enabled": true}));
+    let linked = rules(json!({"enabled": true, "runbookURL": there}));
+    let links = as_they_stand.matches("\"docs/runbook.md#").count();
+    assert!(links > 15, "{links}");
+    let wanted = as_they_stand.replace("\"docs/runbook.md#", &format!("\"{there}#"));
+    assert_eq!(linked, wanted);
+}
+
 /// What Helm tells whoever installs the chart with these values.
 fn notes(values: &Value) -> String {
     let file = crate::helm::values_file(values);
@@ -329,13 +385,21 @@ fn whoever_installs_is_told_what_is_missing_and_what_windows_nodes_get() {
             json!({"agent": {"enabled": true}}),
             "HttpPutResponseHopLimit: 2",
         ),
+        (
+            json!({"agent": {"enabled": true, "hostNetwork": true, "port": 9099}}),
+            "enforces \"privileged\", and start only where port 9099 of the node is free",
+        ),
+        (
+            json!({}),
+            "WARNING: image.repository is node-termination-operator, without a registry",
+        ),
     ];
     for (values, words) in cases {
         let notes = notes(&values);
         assert!(notes.contains(words), "{values}: {notes}");
     }
     let sound = notes(
-        &json!({"policies": policy("imds"), "agent": {"enabled": true, "hostNetwork": true}}),
+        &json!({"image": {"repository": "registry.example/operator"}, "policies": policy("imds"), "agent": {"enabled": true, "hostNetwork": true}}),
     );
     for word in [
         "WARNING",

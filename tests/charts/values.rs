@@ -111,12 +111,76 @@ fn wrong_values_are_refused_with_a_message_that_names_them() {
 }
 
 #[test]
-fn an_agent_for_windows_is_refused() {
-    let values =
-        json!({"agent": {"enabled": true, "nodeSelector": {"kubernetes.io/os": "windows"}}});
+fn values_that_would_fail_or_do_harm_in_the_cluster_only_are_refused_too() {
     refused(
-        &values,
-        &["at '/agent/nodeSelector/kubernetes.io~1os'", "linux"],
+        &json!({"image": {"repository": "registry.example/operator:v1"}}),
+        &["at '/image/repository'", "'registry.example/operator:v1'"],
+    );
+    refused(
+        &json!({"controller": {"podDisruptionBudget": {"maxUnavailable": 0}}}),
+        &[
+            "podDisruptionBudget/maxUnavailable'",
+            "minimum: got 0, want 1",
+        ],
+    );
+    refused(
+        &json!({"agent": {"maxUnavailable": "0%"}}),
+        &["at '/agent/maxUnavailable'", "'0%' does not match"],
+    );
+    refused(
+        &json!({"controller": {"clusterName": 7}}),
+        &["at '/controller/clusterName'", "got number, want string"],
+    );
+    refused(
+        &json!({"controller": {"allowHTTPNotifications": "true"}}),
+        &["allowHTTPNotifications'", "got string, want boolean"],
+    );
+    refused(
+        &json!({"monitoring": {"prometheusRule": {"runbookURL": "docs/runbook.md"}}}),
+        &["at '/monitoring/prometheusRule/runbookURL'", "https?://"],
+    );
+}
+
+#[test]
+fn an_agent_or_a_controller_for_windows_is_refused() {
+    for role in ["agent", "controller"] {
+        let at = format!("at '/{role}/nodeSelector/kubernetes.io~1os'");
+        let values = json!({role: {"nodeSelector": {"kubernetes.io/os": "windows"}}});
+        refused(&values, &[&at, "linux"]);
+    }
+}
+
+/// As in a file whose lines below a name are all commented out: Helm takes the default away then.
+#[test]
+fn a_name_with_nothing_behind_it_is_refused_where_something_must_be() {
+    refused(
+        &json!({"controller": null}),
+        &["at '': missing property 'controller'"],
+    );
+    refused(
+        &json!({"agent": {"enabled": true, "port": null}}),
+        &["at '/agent': missing property 'port'"],
+    );
+    let nothing = json!({
+        "labels": null, "policies": null,
+        "image": {"tag": null, "digest": null, "pullSecrets": null},
+        "controller": {
+            "priorityClassName": null, "resources": null, "nodeSelector": null, "tolerations": null, "affinity": null,
+            "clusterName": null, "env": null, "envFrom": null, "podLabels": null, "volumes": null,
+        },
+        "agent": {"enabled": true, "nodeSelector": null, "tolerations": null, "affinity": null, "env": null},
+        "monitoring": {"prometheusRule": {"enabled": true, "namespace": null, "labels": null, "runbookURL": null}},
+        "networkPolicy": {"enabled": true, "ingressFrom": null, "egress": null},
+    });
+    render(OPERATOR, &nothing).unwrap();
+}
+
+#[test]
+fn two_policies_of_one_name_are_refused() {
+    let policy = json!({"name": "default", "spec": {"sources": [{"name": "m", "imds": {}}]}});
+    refused(
+        &json!({"policies": [policy, policy]}),
+        &["policies: there are two of the name default"],
     );
 }
 
@@ -129,6 +193,11 @@ fn a_variable_that_the_chart_sets_is_not_set_a_second_time() {
             "controller.env: the chart sets NTO_LOG_LEVEL itself",
             "logLevel",
         ],
+    );
+    let env = json!([{"name": "NTO_CLUSTER_NAME", "value": "a"}]);
+    refused(
+        &json!({"controller": {"clusterName": "b", "env": env}}),
+        &["the chart sets NTO_CLUSTER_NAME itself", "clusterName"],
     );
     let twice = json!([{"name": "NO_PROXY", "value": "a"}, {"name": "NO_PROXY", "value": "b"}]);
     refused(

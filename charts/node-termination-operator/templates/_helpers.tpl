@@ -51,7 +51,7 @@ saying whose fault it is. Takes root, role and own: the names set beside these. 
 {{- $taken := concat .own (list "NTO_HTTP_ADDRESS" "NTO_LOG_LEVEL" "NTO_LOG_FORMAT") }}
 {{- range $values.env }}
 {{- if has .name $taken }}
-{{- fail (printf "%s.env: the chart sets %s itself (see bindAddress, port, logLevel, logFormat, leaseDurationSeconds), or it stands twice" $.role .name) }}
+{{- fail (printf "%s.env: the chart sets %s itself (see bindAddress, port, logLevel, logFormat, leaseDurationSeconds, clusterName, allowHTTPNotifications), or it stands twice" $.role .name) }}
 {{- end }}
 {{- $taken = append $taken .name }}
 {{- end }}

@@ -38,6 +38,22 @@ impl Running {
 }
 
 #[tokio::test]
+async fn the_address_of_all_hears_ipv4_and_whatever_the_kernel_has_of_ipv6() {
+    let server = bind("[::]:0".parse().unwrap()).await.unwrap();
+    let port = server.address().port();
+    TcpStream::connect((Ipv4Addr::LOCALHOST, port))
+        .await
+        .unwrap();
+    if TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).await.is_ok() {
+        TcpStream::connect((Ipv6Addr::LOCALHOST, port))
+            .await
+            .unwrap();
+    }
+    let taken = bind(server.address()).await.unwrap_err();
+    assert!(taken.to_string().contains(&port.to_string()), "{taken}");
+}
+
+#[tokio::test]
 async fn a_process_is_alive_until_a_pulse_falls_silent() {
     let health = Health::default();
     let server = start(Registry::default(), &health).await;
