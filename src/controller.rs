@@ -28,3 +28,6 @@ pub use metrics::Metrics;
 pub use notifier::{Notifier, NotifyOptions};
 pub use standing::Standing;
 pub use term::Term;
+
+#[cfg(test)]
+mod tests;

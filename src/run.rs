@@ -70,3 +70,28 @@ async fn terminated() -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    /// Set for the process that panics.
+    const PANICS: &str = "NTO_TEST_PANICS";
+
+    #[test]
+    fn a_task_that_panics_ends_the_process_whoever_would_have_waited_for_it() {
+        if std::env::var_os(PANICS).is_some() {
+            std::panic::set_hook(Box::new(die));
+            let runtime = Builder::new_current_thread().build().unwrap();
+            let panics = async { panic!("a defect") };
+            // Without the hook it is an error that nobody looks at, and this test of the child passes.
+            assert!(runtime.block_on(runtime.spawn(panics)).is_err());
+            return;
+        }
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        let child = child.env(PANICS, "1").arg("a_task_that_panics");
+        assert_eq!(child.output().unwrap().status.code(), Some(PANICKED));
+    }
+}

@@ -11,7 +11,8 @@ use testbed::cluster::{self, PodOptions, await_object};
 use testbed::imds::{Answer, Imds, documents};
 use testbed::{Operator, operator};
 
-use super::{REPOSITORY, STOPS_AFTER, Stage, headline, within};
+use super::REPOSITORY;
+use super::stage::{STOPS_AFTER, Stage, headline, within};
 
 /// A node's agent and the metadata service that it reads.
 struct Reader {

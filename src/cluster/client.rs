@@ -50,6 +50,19 @@ impl Clients {
     }
 }
 
+#[cfg(test)]
+impl Clients {
+    /// One client for all traffic.
+    pub(crate) fn one(client: &Client) -> Self {
+        Self {
+            control: client.clone(),
+            stores: client.clone(),
+            views: Lanes::one(client),
+            evictions: client.clone(),
+        }
+    }
+}
+
 /// Every answer tells what time it is, and that the API server is there. That of a watch begins at once.
 async fn heard<B, E>(
     answer: impl Future<Output = Result<http::Response<B>, E>>,

@@ -26,8 +26,8 @@ use crate::telemetry::Pulse;
 
 /// While records and cordons are outstanding, so many evictions go on all the same.
 const SLOTS_UNDER_PRESSURE: usize = 4;
-/// How often the gate is looked at again while it holds slots back.
-const GATE_LOOK: Duration = Duration::from_millis(30);
+/// How often what holds slots back is looked at again: the gate, or a term that is over.
+const HELD_LOOK: Duration = Duration::from_millis(30);
 /// With nothing to wait for by time, the loop still turns, for its metrics.
 const IDLE_TURN: Duration = Duration::from_secs(10);
 /// A subscriber that falls further behind than this looks at everything again.
@@ -210,11 +210,11 @@ impl Evictor {
         }
     }
 
-    /// Until when there is nothing to do by time alone. With every slot taken that is so until an answer comes: a
-    /// time that has come already would only turn the loop.
+    /// Until when there is nothing to do by time alone. With every slot taken that is so until an answer comes, and once
+    /// the term is over until somebody ends the loop: a time that has come already would only turn it.
     fn pause(&self, full: bool) -> Duration {
-        if !self.gate.is_calm() {
-            return GATE_LOOK;
+        if !self.gate.is_calm() || self.term.is_over() {
+            return HELD_LOOK;
         }
         if full {
             return IDLE_TURN;
@@ -334,9 +334,13 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn nothing_is_sent_once_the_term_is_over_though_nobody_has_said_so() {
-        let (sent, mut requests) = mpsc::unbounded_channel();
+    /// An engine whose term has run out, who may give it another, and what it sends.
+    fn frozen() -> (
+        Evictor,
+        watch::Sender<Option<Instant>>,
+        mpsc::UnboundedReceiver<http::Method>,
+    ) {
+        let (sent, requests) = mpsc::unbounded_channel();
         let service = tower::service_fn(move |request: Request<Body>| {
             let _ = sent.send(request.method().clone());
             std::future::pending::<Result<Response<Body>, tower::BoxError>>()
@@ -351,6 +355,12 @@ mod tests {
         );
         let term = Term::new(until);
         let evictor = Evictor::new(client, Gate::default(), metrics, events, term);
+        (evictor, lead, requests)
+    }
+
+    #[tokio::test]
+    async fn nothing_is_sent_once_the_term_is_over_though_nobody_has_said_so() {
+        let (evictor, lead, mut requests) = frozen();
         let spec = NodeTerminationSpec {
             node_name: "node".to_owned(),
             node_uid: Some("uid".to_owned()),
@@ -368,5 +378,20 @@ mod tests {
         evictor.fill(&mut calls, &slots);
         assert_eq!(calls.len(), 1);
         assert_eq!(requests.recv().await.unwrap(), http::Method::POST);
+    }
+
+    #[tokio::test]
+    async fn a_pod_whose_time_comes_when_the_term_is_over_does_not_keep_the_loop_turning() {
+        let (evictor, lead, _requests) = frozen();
+        let before = clock::now() - SignedDuration::from_secs(10);
+        let late = Candidate {
+            hesitation: Some(BlockReason::EmptyDir),
+            latest_start: before + SignedDuration::from_secs(5),
+            ..candidate()
+        };
+        evictor.queue().offer("uid", vec![late], before);
+        assert_eq!(evictor.pause(false), HELD_LOOK);
+        lead.send_replace(Some(Instant::now() + Duration::from_secs(10)));
+        assert_eq!(evictor.pause(false), Duration::ZERO, "it is due");
     }
 }

@@ -94,6 +94,7 @@ pub async fn lead(parts: Parts, stop: CancellationToken) {
         notifier: notifier.clone(),
         metrics: parts.metrics.clone(),
         health: parts.health.clone(),
+        term: parts.term.clone(),
         uncovered_told: false.into(),
     });
     let views = Views::new(parts.clients.views.clone(), parts.gate.clone());

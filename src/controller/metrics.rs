@@ -20,6 +20,9 @@ const SINCE_NOTICE: [f64; 12] = [
     1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 90.0, 120.0, 300.0, 900.0, 3600.0,
 ];
 
+/// What came of a notification that was refused or given up.
+pub(super) const FAILED: &str = "Failed";
+
 /// How a drain can end.
 const ENDS: [Outcome; 3] = [
     Outcome::Drained,
@@ -168,6 +171,11 @@ impl Metrics {
             let mismatch = FinishedLabels::of(kind, Outcome::IdentityMismatch);
             drop(self.finished.get_or_create(&mismatch));
         }
+        for stage in Stage::ALL {
+            let (stage, result) = (stage.as_str(), FAILED);
+            let failed = NotificationLabels { stage, result };
+            drop(self.notifications.get_or_create(&failed));
+        }
         let (verb, answer) = ("Delete", Answer::Accepted.as_str());
         drop(
             self.evictions
@@ -290,4 +298,29 @@ fn notice(object: &NodeTermination, kind: SignalKind) -> Option<&Time> {
     let signals = object.spec.signals.iter();
     let times = signals.filter(|s| s.kind == kind).map(|s| &s.notice_time);
     times.min_by_key(|time| time.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::encoding::text::encode;
+
+    use super::*;
+
+    #[test]
+    fn what_somebody_is_woken_for_is_counted_from_zero_before_it_first_happens() {
+        let mut registry = Registry::default();
+        let _metrics = Metrics::register(&mut registry);
+        let mut text = String::new();
+        encode(&mut text, &registry).unwrap();
+        for series in [
+            r#"drains_total{kind="SpotInterruption",outcome="DrainIncomplete"}"#,
+            r#"terminations_finished_total{kind="Manual",outcome="IdentityMismatch"}"#,
+            r#"evictions_total{verb="Delete",answer="Accepted"}"#,
+            r#"notifications_total{stage="Received",result="Failed"}"#,
+            r#"notifications_total{stage="Canceled",result="Failed"}"#,
+        ] {
+            let zero = format!("{series} 0");
+            assert!(text.lines().any(|line| line == zero), "{zero}\n{text}");
+        }
+    }
 }

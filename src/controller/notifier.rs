@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::metrics::Metrics;
+use super::metrics::{self, Metrics};
 use super::term::Term;
 use crate::api::policy::TerminationPolicy;
 use crate::api::termination::{NodeTermination, NodeTerminationStatus};
@@ -141,7 +141,7 @@ impl Notifier {
             self.metrics.notifications_waiting(queue.waiting());
             drop(queue);
             for (stage, incident) in expired {
-                self.metrics.notified(stage, "Failed");
+                self.metrics.notified(stage, metrics::FAILED);
                 sending.spawn(self.clone().tell_soon(incident));
             }
             match next {

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::Notifier;
 use super::metrics::Metrics;
 use super::received::received;
+use super::term::Term;
 use crate::api::policy::TerminationPolicy;
 use crate::api::termination::NodeTermination;
 use crate::cluster::{self, AgentWatch, CALL_TIMEOUT, Clients, Guarded, Nodes, Objects};
@@ -50,6 +51,8 @@ pub struct Context {
     pub metrics: Metrics,
     /// Where the loop shows that it turns.
     pub health: Health,
+    /// How long leadership lasts.
+    pub term: Term,
     /// Whether the log says that spot nodes have no policy.
     pub uncovered_told: AtomicBool,
 }
@@ -163,6 +166,10 @@ async fn reconcile(
         .as_ref()
         .is_none_or(|stored| status::differs(stored, &status))
     {
+        if context.term.is_over() {
+            // Unless the lease was renewed in this very moment, whoever leads next says how the policy is doing.
+            return Ok(Action::requeue(RETRY));
+        }
         let written =
             cluster::status::report_policy(&context.clients.control, policy, &status).await;
         context.metrics.pass(
@@ -188,3 +195,6 @@ fn back_off(
     tracing::warn!(terminationpolicy = policy.name_any(), %error, "pass failed, trying again");
     Action::requeue(RETRY)
 }
+
+#[cfg(test)]
+mod tests;

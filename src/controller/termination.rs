@@ -322,27 +322,4 @@ fn reference(name: &str) -> ObjectRef<Guarded<NodeTermination>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_failed_pass_comes_again_ever_later_but_misses_no_time_that_it_had_named() {
-        let second = |s: f64| Duration::from_secs_f64(s);
-        for (failures, jitter, forbidden, wake, waits) in [
-            (1, 1.0, false, None, 0.5),
-            (1, 0.0, false, None, 0.25),
-            (3, 1.0, false, None, 2.0),
-            (9, 1.0, false, None, 15.0),
-            (9, 1.0, false, Some(7.0), 7.0),
-            (9, 1.0, false, Some(40.0), 15.0),
-            (9, 1.0, false, Some(0.0), 0.5),
-            (1, 0.0, false, Some(0.0), 0.25),
-            (1, 0.5, true, None, 5.0),
-            (9, 0.5, true, None, 5.0),
-            (9, 0.5, true, Some(3.0), 3.0),
-        ] {
-            let found = wait(failures, jitter, forbidden, wake.map(second));
-            assert_eq!(found, second(waits), "{failures} {forbidden} {wake:?}");
-        }
-    }
-}
+mod tests;

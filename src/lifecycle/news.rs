@@ -45,99 +45,22 @@ pub fn happenings(
     before: &NodeTerminationStatus,
     now: &NodeTerminationStatus,
 ) -> Vec<News> {
-    let kind = now.reason.unwrap_or_default().as_str();
-    // A hook's time-out is read after the cordon: before, its deadline is a guess.
-    let deadline = now
-        .deadline
-        .as_ref()
-        .filter(|_| now.lifecycle_actions.iter().all(|a| a.state.is_over()))
-        .filter(|_| !object.spec.signals.iter().any(found::names_no_hook))
-        .map_or_else(String::new, |d| format!(", deadline {:.0}", d.0));
-    let mut news = Vec::new();
-    if before.cordoned_at.is_none() && now.cordoned_at.is_some() {
-        news.push(News {
-            reason: "Cordoned",
-            warning: false,
-            note: format!(
-                "{kind} of {}{deadline}",
-                object.instance_id().unwrap_or(&object.spec.node_name)
-            ),
-        });
-    }
-    news.extend(waits(before, now));
-    let lifted = |s: &NodeTerminationStatus| condition::holds(&s.conditions, CORDON_LIFTED);
-    // One that is left open is told of as what the incident waits for.
-    if !lifted(before) && lifted(now) && now.waiting.is_none() {
-        let said = condition::find(&now.conditions, CORDON_LIFTED);
-        news.push(News {
-            reason: "CordonLifted",
-            warning: true,
-            note: said.map(|c| c.message.clone()).unwrap_or_default(),
-        });
-    }
-    news.extend(service(before, now));
-    news.extend(forbidden(before, now));
-    news.extend(anew(before, now));
+    let first = [
+        cordoned(object, before, now),
+        waits(before, now),
+        lifted(before, now),
+        service(before, now),
+        forbidden(before, now),
+        anew(before, now),
+    ];
+    let last = [
+        blocked(before, now),
+        at_risk(before, now),
+        comes_to(before, now),
+    ];
+    let mut news: Vec<News> = first.into_iter().flatten().collect();
     news.extend(not_notified(before, now));
-    let works = now.started_at.is_some();
-    if works && before.blocked.is_empty() && !now.blocked.is_empty() {
-        let note = condition::find(&now.conditions, DRAINED)
-            .map(|c| c.message.clone())
-            .unwrap_or_default();
-        news.push(News {
-            reason: "Blocked",
-            warning: true,
-            note,
-        });
-    }
-    if let Some(said) = risk::forecast(now).filter(|_| risk::forecast(before).is_none()) {
-        news.push(News {
-            reason: risk::DEADLINE_AT_RISK,
-            warning: true,
-            note: said.to_owned(),
-        });
-    }
-    let outcome = now.outcome.map_or("", Outcome::as_str);
-    if before.phase != now.phase {
-        match now.phase {
-            Some(Phase::Released) if now.outcome == Some(Outcome::DrainIncomplete) => {
-                let note = condition::find(&now.conditions, DRAINED)
-                    .map(|c| c.message.clone())
-                    .unwrap_or_default();
-                news.push(News {
-                    reason: "DrainIncomplete",
-                    warning: true,
-                    note: note + &nothing_brings_back(now),
-                });
-            }
-            Some(Phase::Released) => {
-                let would = condition::find(&now.conditions, WOULD_DRAIN);
-                let would = would.map_or_else(String::new, |c| format!(": {}", c.message));
-                let bare = nothing_brings_back(now);
-                news.push(News {
-                    reason: "Released",
-                    warning: !bare.is_empty(),
-                    note: format!("{kind}: {outcome}{would}{bare}"),
-                });
-            }
-            Some(Phase::Canceled) => news.push(News {
-                reason: "Canceled",
-                warning: false,
-                note: format!("{kind}: {outcome}; what was done to the node was undone"),
-            }),
-            Some(Phase::Completed) if is_undone(now) => news.push(News {
-                reason: "Returned",
-                warning: false,
-                note: format!("{kind}: the machine is back; what was done to the node was undone"),
-            }),
-            Some(Phase::Failed) if before.phase != Some(Phase::Released) => news.push(News {
-                reason: "Failed",
-                warning: true,
-                note: format!("{kind}: {outcome}"),
-            }),
-            _ => {}
-        }
-    }
+    news.extend(last.into_iter().flatten());
     news
 }
 
@@ -179,6 +102,110 @@ pub fn not_notified(before: &NodeTerminationStatus, now: &NodeTerminationStatus)
         ),
     })
     .collect()
+}
+
+/// The node was closed.
+fn cordoned(
+    object: &NodeTermination,
+    before: &NodeTerminationStatus,
+    now: &NodeTerminationStatus,
+) -> Option<News> {
+    if before.cordoned_at.is_some() || now.cordoned_at.is_none() {
+        return None;
+    }
+    // A hook's time-out is read after the cordon: before, its deadline is a guess.
+    let deadline = now
+        .deadline
+        .as_ref()
+        .filter(|_| now.lifecycle_actions.iter().all(|a| a.state.is_over()))
+        .filter(|_| !object.spec.signals.iter().any(found::names_no_hook))
+        .map_or_else(String::new, |d| format!(", deadline {:.0}", d.0));
+    let machine = object.instance_id().unwrap_or(&object.spec.node_name);
+    Some(News {
+        reason: "Cordoned",
+        warning: false,
+        note: format!("{} of {machine}{deadline}", kind(now)),
+    })
+}
+
+/// What the incident is.
+fn kind(now: &NodeTerminationStatus) -> &'static str {
+    now.reason.unwrap_or_default().as_str()
+}
+
+/// Somebody opened the node. One that is left open is told of as what the incident waits for.
+fn lifted(before: &NodeTerminationStatus, now: &NodeTerminationStatus) -> Option<News> {
+    let lifted = |s: &NodeTerminationStatus| condition::holds(&s.conditions, CORDON_LIFTED);
+    (!lifted(before) && lifted(now) && now.waiting.is_none()).then(|| News {
+        reason: "CordonLifted",
+        warning: true,
+        note: said(now, CORDON_LIFTED),
+    })
+}
+
+/// The message of a condition, if it is there.
+fn said(status: &NodeTerminationStatus, kind: &str) -> String {
+    let said = condition::find(&status.conditions, kind);
+    said.map(|c| c.message.clone()).unwrap_or_default()
+}
+
+/// Something refuses the first of the node's pods.
+fn blocked(before: &NodeTerminationStatus, now: &NodeTerminationStatus) -> Option<News> {
+    let works = now.started_at.is_some();
+    (works && before.blocked.is_empty() && !now.blocked.is_empty()).then(|| News {
+        reason: "Blocked",
+        warning: true,
+        note: said(now, DRAINED),
+    })
+}
+
+/// The plan does not fit the deadline any more.
+fn at_risk(before: &NodeTerminationStatus, now: &NodeTerminationStatus) -> Option<News> {
+    let said = risk::forecast(now).filter(|_| risk::forecast(before).is_none())?;
+    Some(News {
+        reason: risk::DEADLINE_AT_RISK,
+        warning: true,
+        note: said.to_owned(),
+    })
+}
+
+/// Another phase, if it is one that tells how the work has ended.
+fn comes_to(before: &NodeTerminationStatus, now: &NodeTerminationStatus) -> Option<News> {
+    if before.phase == now.phase {
+        return None;
+    }
+    let kind = kind(now);
+    let outcome = now.outcome.map_or("", Outcome::as_str);
+    let (reason, warning, note) = match now.phase? {
+        Phase::Released if now.outcome == Some(Outcome::DrainIncomplete) => {
+            let note = said(now, DRAINED) + &nothing_brings_back(now);
+            ("DrainIncomplete", true, note)
+        }
+        Phase::Released => {
+            let would = condition::find(&now.conditions, WOULD_DRAIN);
+            let would = would.map_or_else(String::new, |c| format!(": {}", c.message));
+            let bare = nothing_brings_back(now);
+            let note = format!("{kind}: {outcome}{would}{bare}");
+            ("Released", !bare.is_empty(), note)
+        }
+        Phase::Canceled => {
+            let note = format!("{kind}: {outcome}; what was done to the node was undone");
+            ("Canceled", false, note)
+        }
+        Phase::Completed if is_undone(now) => {
+            let note = format!("{kind}: the machine is back; what was done to the node was undone");
+            ("Returned", false, note)
+        }
+        Phase::Failed if before.phase != Some(Phase::Released) => {
+            ("Failed", true, format!("{kind}: {outcome}"))
+        }
+        _ => return None,
+    };
+    Some(News {
+        reason,
+        warning,
+        note,
+    })
 }
 
 /// It waits for something, or for something else than before. Whoever holds it knows.

@@ -2,6 +2,7 @@
 
 mod crash;
 mod found;
+mod gone;
 mod heartbeats;
 mod hooks;
 mod observed;

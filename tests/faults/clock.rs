@@ -8,6 +8,7 @@ use kube::api::{Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use node_termination_operator::api::termination::{Outcome, Phase};
 use serde_json::json;
+use testbed::cluster::TestNode;
 use testbed::{Operator, SetClock, Skew};
 use tokio::time::{Instant, sleep};
 
@@ -25,12 +26,7 @@ async fn deadlines_are_met_though_the_clocks_of_both_replicas_are_wrong() {
 
     // A clock that is ahead takes a notice's time for over.
     let (node, other) = (&stage.nodes[0], &stage.nodes[1]);
-    let pods = stage.blocked_pods(node, 1).await;
-    stage.interrupt(node);
-    let blocked = |i: &_| status(i).blocked.len() == 1;
-    stage
-        .await_incident(node, "the pod is blocked", blocked)
-        .await;
+    let pods = blocked(&stage, node).await;
     stage.unblock().await;
     stage.await_gone(&pods).await;
     let drained = stage.await_phase(node, Phase::Released).await;
@@ -63,12 +59,7 @@ async fn to_set_the_leaders_clock_right_or_wrong_ends_no_drain_and_forces_no_pod
     let clock = SetClock::new(-OFF).unwrap();
     let stage = Stage::skewed(json!({}), [Some(clock.skew()), None]).await;
     let node = &stage.nodes[0];
-    let pods = stage.blocked_pods(node, 1).await;
-    stage.interrupt(node);
-    let blocked = |i: &_| status(i).blocked.len() == 1;
-    stage
-        .await_incident(node, "the pod is blocked", blocked)
-        .await;
+    let pods = blocked(&stage, node).await;
     // It is repaired, then set wrong: both are steps forward, far beyond the deadline of whoever takes them for time
     // that has passed. Only the answers of the next seconds tell of a step.
     for ahead in [SignedDuration::ZERO, OFF] {
@@ -80,6 +71,17 @@ async fn to_set_the_leaders_clock_right_or_wrong_ends_no_drain_and_forces_no_pod
     let drained = stage.await_phase(node, Phase::Released).await;
     assert_eq!(drained.outcome, Some(Outcome::Drained));
     assert_eq!(drained.pods.unwrap().forced, 0);
+}
+
+/// A spot notice for the node, of whose one pod it is on record that a budget blocks it.
+async fn blocked(stage: &Stage, node: &TestNode) -> Vec<Pod> {
+    let pods = stage.blocked_pods(node, 1).await;
+    stage.interrupt(node);
+    let blocked = |i: &_| status(i).blocked.len() == 1;
+    stage
+        .await_incident(node, "the pod is blocked", blocked)
+        .await;
+    pods
 }
 
 /// Waits until the leader has noticed how far its clock is ahead. The pod changes all the while, so that passes run.

@@ -36,6 +36,12 @@ impl Lanes {
         Ok(Self(Arc::new([lane()?, lane()?, lane()?, lane()?])))
     }
 
+    /// One client for all of them.
+    #[cfg(test)]
+    pub(super) fn one(client: &Client) -> Self {
+        Self(Arc::new(std::array::from_fn(|_| Arc::new(client.clone()))))
+    }
+
     /// The one with the fewest users. Whoever holds it counts as one.
     #[must_use]
     pub fn least_used(&self) -> Arc<Client> {

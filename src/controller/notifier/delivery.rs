@@ -10,6 +10,7 @@ use super::queue::{End, Task};
 use super::settings::{Destination, Trouble};
 use crate::api::termination::NotificationState;
 use crate::clock;
+use crate::controller::metrics;
 use crate::notify::{Answer, Message, template};
 
 /// What a person has to mend is looked at again after this: their edit, or the Secret's, wakes nobody.
@@ -29,7 +30,7 @@ impl Notifier {
             NotificationState::Pending => "Retried",
             NotificationState::Sent => "Sent",
             NotificationState::Skipped => "Skipped",
-            NotificationState::Failed => "Failed",
+            NotificationState::Failed => metrics::FAILED,
         };
         self.metrics.notified(stage, result);
         if let Some(said) = said {
@@ -65,6 +66,11 @@ impl Notifier {
         if body.trim().is_empty() {
             return End::Settled(NotificationState::Skipped, None, None);
         }
+        // The Secrets may have taken their time, and the process may have been frozen meanwhile.
+        if self.term.is_over() {
+            let said = "leadership ended before it was sent".to_owned();
+            return End::Again(said, Duration::ZERO);
+        }
         match self.sender.send(post, &message.id, body).await {
             Answer::Accepted => End::Settled(NotificationState::Sent, Some(clock::now()), None),
             // With a token that was replaced since, the last word of an incident would be lost.
@@ -87,3 +93,6 @@ fn failed(said: &str) -> End {
 fn again(trouble: &Trouble) -> End {
     End::Again(trouble.message.clone(), MENDED_AFTER)
 }
+
+#[cfg(test)]
+mod tests;

@@ -220,6 +220,14 @@ impl Secrets {
         read.len() < before
     }
 
+    /// Lets that much time pass since each was read.
+    #[cfg(test)]
+    pub(super) fn age(&self, by: Duration) {
+        for (at, _) in self.lock().values_mut() {
+            *at -= by;
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<String, (Instant, Read)>> {
         self.read.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -180,7 +180,7 @@ fn notifications_valid(
     condition::set(&mut status.conditions, statement, generation, now);
 }
 
-/// Whether anything but a time differs.
+/// Whether they differ as they are stored, which is in whole seconds.
 pub(super) fn differs(stored: &TerminationPolicyStatus, status: &TerminationPolicyStatus) -> bool {
     serde_json::to_value(stored).ok() != serde_json::to_value(status).ok()
 }
@@ -232,7 +232,8 @@ fn source(
     }
 }
 
-/// How the agents, which read the metadata, are together.
+/// How the agents, which read the metadata, are together. In words that stay true as long as the state does: what is
+/// said of a state is not said anew while it lasts.
 fn agents(known: Agents) -> (SourceState, &'static str, String) {
     match known {
         Agents::NotRead => {
@@ -246,11 +247,13 @@ fn agents(known: Agents) -> (SourceState, &'static str, String) {
             (SourceState::Unsupported, "NoAgent", message)
         }
         Agents::Running { desired, ready } => {
-            let message = format!("{ready} of {desired} agents are ready");
             if ready > 0 && u64::from(ready) * 10 >= u64::from(desired) * 9 {
-                (SourceState::Polling, "Polling", message)
+                let message = "at least nine of ten agents are ready";
+                (SourceState::Polling, "Polling", message.to_owned())
             } else {
-                (SourceState::BackingOff, "AgentsNotReady", message)
+                let message = "fewer than nine of ten agents are ready: look at their DaemonSet";
+                let state = SourceState::BackingOff;
+                (state, "AgentsNotReady", message.to_owned())
             }
         }
     }
@@ -379,7 +382,9 @@ mod tests {
         ] {
             assert_eq!(said(desired, ready).1, reason, "{ready} of {desired}");
         }
-        assert_eq!(said(10, 8).2, "8 of 10 agents are ready");
+        // The words are kept while the state lasts: a number of agents would soon be another one.
+        assert_eq!(said(10, 8), said(10, 2));
+        assert_eq!(said(10, 9), said(10, 10));
         assert_eq!(agents(Agents::NotRead).1, "Starting");
         let (state, reason, message) = agents(Agents::Absent);
         assert_eq!((state, reason), (SourceState::Unsupported, "NoAgent"));

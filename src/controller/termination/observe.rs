@@ -28,77 +28,35 @@ pub(super) struct Seen {
     node: Option<Arc<Node>>,
     anew: Option<Arc<Node>>,
     policy: Option<Arc<EffectivePolicy>>,
+    remembered: Remembered,
+    outage: Option<(Timestamp, Timestamp)>,
+    pods: Option<Snapshot>,
+    attachments: Option<Vec<Attachment>>,
+    work: Vec<Work>,
+    forced: u32,
+    neighbours: Vec<String>,
+    follows: bool,
+}
+
+/// What this process remembers of an incident.
+struct Remembered {
     hooks: BTreeMap<ActionKey, HookTimeout>,
     lookups: BTreeMap<String, Lookup>,
     recorded: BTreeSet<ActionKey>,
     stored: Option<Arc<NodeTerminationStatus>>,
-    outage: Option<(Timestamp, Timestamp)>,
     conflicts: u32,
-    pods: Option<Snapshot>,
-    attachments: Option<Vec<Attachment>>,
     told: Option<Told>,
-    work: Vec<Work>,
-    forced: u32,
     leaving: BTreeSet<String>,
     came: Arrivals,
     gone_before: u32,
-    neighbours: Vec<String>,
-    follows: bool,
 }
 
 /// Gathers it.
 pub(super) fn observe(stored: &NodeTermination, context: &Context) -> Seen {
     let mut object = stored.clone();
     let node = context.nodes.get(&object.spec.node_name);
-    let (leaving, came, gone_before, hooks, lookups, recorded, stored, conflicts, told) =
-        context.memories.with(stored, |memory| {
-            memory.since.get_or_insert_with(Instant::now);
-            memory
-                .written
-                .get_or_insert_with(|| Arc::new(stored.status.clone().unwrap_or_default()));
-            if let Some(status) = &memory.status {
-                object.status = Some(status.clone());
-            }
-            let gone = object
-                .status
-                .as_ref()
-                .and_then(|s| s.pods.as_ref())
-                .map_or(0, |p| p.gone);
-            memory.hooks.retain(|_, (asked, timeout)| {
-                matches!(timeout, HookTimeout::Known { .. })
-                    || asked.elapsed() < HookTimeout::UNKNOWN_FOR.unsigned_abs()
-            });
-            let hooks = memory
-                .hooks
-                .iter()
-                .map(|(action, (_, timeout))| (action.clone(), timeout.clone()))
-                .collect();
-            let lookups = memory.lookups.iter();
-            let lookups = lookups.map(|(id, (_, found))| (id.clone(), found.clone()));
-            let written = memory.written.iter().flat_map(|s| &s.lifecycle_actions);
-            (
-                memory.seen.clone(),
-                memory.came.clone(),
-                *memory.gone_before.get_or_insert(gone),
-                hooks,
-                lookups.collect(),
-                written.map(ActionKey::from).collect(),
-                memory.written.clone(),
-                memory.conflicts,
-                memory.told().cloned(),
-            )
-        });
-    // One made by hand is bound to the node that is found first: its pods are looked at under that UID from now on.
-    if object.node_uid().is_none()
-        && let Some(node) = &node
-    {
-        let status = object.status.get_or_insert_default();
-        status.node = Some(NodeIdentity {
-            uid: node.uid.clone(),
-            instance_id: node.instance_id.clone(),
-            boot_id: node.boot_id.clone(),
-        });
-    }
+    let remembered = remember(stored, &mut object, context);
+    bind(&mut object, node.as_deref());
     // An incident that has begun goes by the copy: nothing is looked up at every event of a pod.
     let begun = object.status.as_ref();
     let copied = begun.is_some_and(|s| s.policy.is_some() && s.has_begun());
@@ -122,22 +80,67 @@ pub(super) fn observe(stored: &NodeTermination, context: &Context) -> Seen {
         node,
         anew,
         policy,
-        hooks,
-        lookups,
-        recorded,
-        stored,
+        remembered,
         outage: outage::last(),
-        conflicts,
         pods,
         attachments,
-        told,
         work,
         forced,
-        leaving,
-        came,
-        gone_before,
         neighbours,
         follows,
+    }
+}
+
+/// Looks into the memory of the stored incident, and gives `object` the record as this process last left it.
+fn remember(
+    stored: &NodeTermination,
+    object: &mut NodeTermination,
+    context: &Context,
+) -> Remembered {
+    context.memories.with(stored, |memory| {
+        memory.since.get_or_insert_with(Instant::now);
+        memory
+            .written
+            .get_or_insert_with(|| Arc::new(stored.status.clone().unwrap_or_default()));
+        if let Some(status) = &memory.status {
+            object.status = Some(status.clone());
+        }
+        let pods = object.status.as_ref().and_then(|s| s.pods.as_ref());
+        let gone = pods.map_or(0, |p| p.gone);
+        memory.hooks.retain(|_, (asked, timeout)| {
+            matches!(timeout, HookTimeout::Known { .. })
+                || asked.elapsed() < HookTimeout::UNKNOWN_FOR.unsigned_abs()
+        });
+        let hooks = memory.hooks.iter();
+        let hooks = hooks.map(|(action, (_, timeout))| (action.clone(), timeout.clone()));
+        let lookups = memory.lookups.iter();
+        let lookups = lookups.map(|(id, (_, found))| (id.clone(), found.clone()));
+        let written = memory.written.iter().flat_map(|s| &s.lifecycle_actions);
+        Remembered {
+            hooks: hooks.collect(),
+            lookups: lookups.collect(),
+            recorded: written.map(ActionKey::from).collect(),
+            stored: memory.written.clone(),
+            conflicts: memory.conflicts,
+            told: memory.told().cloned(),
+            leaving: memory.seen.clone(),
+            came: memory.came.clone(),
+            gone_before: *memory.gone_before.get_or_insert(gone),
+        }
+    })
+}
+
+/// An incident made by hand is bound to the node that is found first: its pods are looked at under that UID from now on.
+fn bind(object: &mut NodeTermination, node: Option<&Node>) {
+    if object.node_uid().is_none()
+        && let Some(node) = node
+    {
+        let status = object.status.get_or_insert_default();
+        status.node = Some(NodeIdentity {
+            uid: node.uid.clone(),
+            instance_id: node.instance_id.clone(),
+            boot_id: node.boot_id.clone(),
+        });
     }
 }
 
@@ -213,16 +216,17 @@ impl Seen {
         turn: &'a (dyn Fn(&EffectivePolicy) -> bool + Sync),
         now: Timestamp,
     ) -> View<'a> {
+        let remembered = &self.remembered;
         View {
             now,
             object: &self.object,
             machine: Machine::of(&self.object, self.node.as_deref()),
             anew: self.anew.as_deref(),
             policy: self.policy.as_deref(),
-            hooks: &self.hooks,
-            lookups: &self.lookups,
-            recorded: &self.recorded,
-            stored: self.stored.as_deref(),
+            hooks: &remembered.hooks,
+            lookups: &remembered.lookups,
+            recorded: &remembered.recorded,
+            stored: remembered.stored.as_deref(),
             pods: self.pods.as_ref().map(|snapshot| Pods {
                 pods: &snapshot.pods,
                 quiet_for: SignedDuration::try_from(snapshot.quiet_for)
@@ -231,13 +235,13 @@ impl Seen {
                 forced: self.forced,
             }),
             attachments: self.attachments.as_deref(),
-            told: self.told.as_ref(),
-            seen: &self.leaving,
-            came: &self.came,
+            told: remembered.told.as_ref(),
+            seen: &remembered.leaving,
+            came: &remembered.came,
             may_hand_over: context.hand_over.is_possible(),
-            gone_before: self.gone_before,
+            gone_before: remembered.gone_before,
             outage: self.outage,
-            conflicts: self.conflicts,
+            conflicts: remembered.conflicts,
             neighbours: &self.neighbours,
             follows: self.follows,
             turn,

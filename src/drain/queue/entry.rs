@@ -1,5 +1,7 @@
 //! One pod in the queue: what has happened to it, and where it belongs now.
 
+mod answered;
+
 use std::cmp::Reverse;
 use std::sync::Arc;
 
@@ -7,7 +9,6 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::gates::{Gates, Guard};
 use crate::api::termination::BlockReason;
-use crate::drain::answer::Answer;
 use crate::drain::budget::{self, BudgetId, Gate, Permit};
 use crate::drain::plan::Candidate;
 use crate::drain::pod::Pod;
@@ -338,103 +339,6 @@ impl Entry {
         }
     }
 
-    /// What became of the call.
-    pub(super) fn answered(&mut self, verb: Verb, answer: &Answer, gates: &Gates, now: Timestamp) {
-        self.state = match answer {
-            Answer::Accepted | Answer::NotFound => {
-                self.block = None;
-                self.failures = 0;
-                State::Sent {
-                    until: later(now, EXPECT_IN_VIEW),
-                }
-            }
-            Answer::Conflict => self.back_off(LOOK_AGAIN, verb, now),
-            Answer::Unanswered { message } | Answer::ServerError { message } => {
-                self.blocked(BlockReason::ServerError, None, message.clone(), now);
-                let wait = doubled(LOOK_AGAIN, self.failures);
-                self.back_off(wait, verb, now)
-            }
-            Answer::BudgetRefused {
-                message,
-                retry_after,
-            } => {
-                self.blocked(
-                    BlockReason::Budget,
-                    self.budget_name(),
-                    message.clone(),
-                    now,
-                );
-                let advised = retry_after.and_then(|d| SignedDuration::try_from(d).ok());
-                let waits =
-                    matches!(&self.guard, Guard::Budget(id) if self.needs_permit(gates, id));
-                if waits {
-                    self.probe_at = advised.map(|wait| later(now, wait));
-                    State::Idle
-                } else {
-                    // By what we know no budget refuses: without an event to wait for, only time is left.
-                    let wait = advised.unwrap_or(doubled(BACK_OFF_FIRST, self.failures));
-                    self.back_off(wait, verb, now)
-                }
-            }
-            Answer::BudgetContended => {
-                let message = "too many evictions collide in the budget's status".to_owned();
-                self.blocked(BlockReason::Budget, self.budget_name(), message, now);
-                self.back_off(BUDGET_PAUSE, verb, now)
-            }
-            Answer::BudgetUncomputed { message } => {
-                let (reason, by) = (BlockReason::BudgetSyncFailed, self.budget_name());
-                self.blocked(reason, by, message.clone(), now);
-                self.back_off(BACK_OFF_LAST, verb, now)
-            }
-            Answer::MultipleBudgets => {
-                self.blocked(
-                    BlockReason::MultipleBudgets,
-                    None,
-                    "more than one budget selects it".to_owned(),
-                    now,
-                );
-                self.back_off(BACK_OFF_LAST, verb, now)
-            }
-            Answer::Overloaded { .. } => State::Idle,
-            Answer::NamespaceTerminating => {
-                self.delete_only = true;
-                State::Idle
-            }
-            Answer::RoleMissing { message } => {
-                // One call in a while asks for all pods: most of these cost nothing, and none is to wait once it is granted.
-                self.blocked(BlockReason::Forbidden, None, message.clone(), now);
-                State::BackOff {
-                    until: later(now, BACK_OFF_FIRST),
-                    after: verb,
-                }
-            }
-            Answer::Denied {
-                reason,
-                by,
-                message,
-            } => {
-                self.blocked(*reason, by.clone(), message.clone(), now);
-                let wait = doubled(BACK_OFF_FIRST, self.failures);
-                self.back_off(wait, verb, now)
-            }
-        };
-    }
-
-    fn budget_name(&self) -> Option<String> {
-        match &self.guard {
-            Guard::Budget(id) => Some(id.to_string()),
-            Guard::Free | Guard::Multiple(_) => None,
-        }
-    }
-
-    fn back_off(&mut self, wait: SignedDuration, after: Verb, now: Timestamp) -> State {
-        self.failures = self.failures.saturating_add(1);
-        State::BackOff {
-            until: later(now, wait),
-            after,
-        }
-    }
-
     fn blocked(
         &mut self,
         reason: BlockReason,
@@ -466,8 +370,4 @@ impl Entry {
             .filter(|at| *at > now)
             .map_or(until, |at| at.min(until))
     }
-}
-
-fn doubled(first: SignedDuration, failures: u32) -> SignedDuration {
-    (first * 2_i32.pow(failures.min(6))).min(BACK_OFF_LAST)
 }

@@ -4,6 +4,7 @@ mod answers;
 mod budgets;
 mod last_moment;
 mod never;
+mod permits;
 
 use std::sync::Arc;
 

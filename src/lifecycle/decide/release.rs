@@ -17,6 +17,10 @@ impl Pass<'_> {
     /// Heartbeats that are due, from the record until the release; also on hold.
     pub(super) fn heartbeats(&mut self, policy: &EffectivePolicy) {
         let Some(heartbeat) = &policy.lifecycle.heartbeat else {
+            // What was planned under a policy that had them never comes, and would count as overdue.
+            for action in &mut self.status().lifecycle_actions {
+                action.next_heartbeat_time = None;
+            }
             return;
         };
         for index in 0..self.decision.status.lifecycle_actions.len() {
@@ -54,10 +58,14 @@ impl Pass<'_> {
                 .and_then(HookTimeout::heartbeat),
         );
         let notice = signal.notice_time.0;
-        // None has been sent: the first one, which is overdue when the notice came late.
-        let first = || grid.first(notice).filter(|_| action.heartbeats == 0);
+        // None has been sent: the first one, which is overdue when the notice came late. Else they were taken back
+        // meanwhile, and go on from here.
+        let planned = || match action.heartbeats {
+            0 => grid.first(notice),
+            _ => grid.after(notice, self.view.now),
+        };
         let recorded = action.next_heartbeat_time.as_ref().map(|t| t.0);
-        let recorded = recorded.or_else(first)?;
+        let recorded = recorded.or_else(planned)?;
         let sooner = if grid.shortened {
             grid.after(notice, self.view.now)
         } else {

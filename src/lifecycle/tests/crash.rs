@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::volumes::reason as detached;
-use super::world::{NOTICE, World, content, hook, signal, told};
+use super::world::{NOTICE, World, content, hook, is_released, signal, told};
 use crate::api::Time;
 use crate::api::policy::{Action, Heartbeat};
 use crate::api::termination::{AwsAccess, EffectivePolicy, Outcome, Phase, SignalKind};
@@ -100,10 +100,6 @@ fn world(setup: &Setup) -> World {
 fn completions(world: &World) -> Vec<Vec<LifecycleResult>> {
     let actions = world.actions.values().chain(world.unnamed.values());
     actions.map(|a| a.completed.clone()).collect()
-}
-
-fn is_released(world: &World) -> bool {
-    world.phase() == Some(Phase::Released)
 }
 
 proptest! {

@@ -3,7 +3,7 @@
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::world::{NOTICE, World, at, hook, spot, told};
+use super::world::{NOTICE, World, at, hook, is_released, spot, told};
 use crate::api::Time;
 use crate::api::condition::{self, Condition};
 use crate::api::policy::{Action, Heartbeat, Limits, Mode};
@@ -38,10 +38,6 @@ fn world(policy: EffectivePolicy, hooks: &[&str]) -> World {
         world.wait_in(hook);
     }
     world
-}
-
-fn is_released(world: &World) -> bool {
-    world.phase() == Some(Phase::Released)
 }
 
 fn states(world: &World) -> Vec<(String, LifecycleActionState)> {

@@ -1,8 +1,10 @@
 //! Lifecycle actions: kept alive, completed when it is time, left alone when they are not ours.
 
+mod timeouts;
+
 use jiff::SignedDuration;
 
-use super::world::{NOTICE, World, at, hook, spot};
+use super::world::{NOTICE, World, at, hook, is_released, spot};
 use crate::api::Time;
 use crate::api::condition::{self, Condition};
 use crate::api::policy::{Action, DisruptionBudgets, Heartbeat, Mode, OnDrainFailure};
@@ -10,7 +12,7 @@ use crate::api::termination::{
     EffectivePolicy, LifecycleActionState, LifecycleActionStatus, Outcome, Phase, Signal,
 };
 use crate::lifecycle::effect::LifecycleResult;
-use crate::lifecycle::{Effect, HookTimeout, happenings};
+use crate::lifecycle::{Effect, HookTimeout};
 
 pub(super) fn beating(interval_seconds: u32, until_seconds: u32) -> EffectivePolicy {
     let mut policy = EffectivePolicy::default();
@@ -21,11 +23,7 @@ pub(super) fn beating(interval_seconds: u32, until_seconds: u32) -> EffectivePol
     policy
 }
 
-fn is_released(world: &World) -> bool {
-    world.phase() == Some(Phase::Released)
-}
-
-fn said(world: &World, kind: &str) -> Condition {
+pub(super) fn said(world: &World, kind: &str) -> Condition {
     condition::find(&world.status().conditions, kind)
         .unwrap()
         .clone()
@@ -53,7 +51,7 @@ fn beats(world: &World) -> &[i64] {
     &world.actions[&hook(1).id].beats
 }
 
-fn completed(world: &World) -> &[LifecycleResult] {
+pub(super) fn completed(world: &World) -> &[LifecycleResult] {
     &world.actions[&hook(1).id].completed
 }
 
@@ -223,6 +221,29 @@ fn hold_freezes_everything_but_heartbeats() {
 }
 
 #[test]
+fn heartbeats_that_the_policy_takes_back_are_not_planned_and_go_on_when_it_wants_them_again() {
+    let ways: [fn(&mut EffectivePolicy); 2] = [
+        |policy| policy.lifecycle.heartbeat = None,
+        |policy| policy.mode = Mode::Observe,
+    ];
+    for take_back in ways {
+        let mut world = World::new(vec![hook(1)], beating(60, 3600));
+        world.object.spec.hold = true;
+        world.run_for(100);
+        let policy = world.policy.clone();
+        take_back(world.policy.as_mut().unwrap());
+        world.dirty = true;
+        world.run_for(100);
+        assert_eq!(beats(&world), [60]);
+        assert_eq!(recorded(&world).next_heartbeat_time, None);
+        world.policy = policy;
+        world.dirty = true;
+        world.run_for(90);
+        assert_eq!(beats(&world), [60, 240]);
+    }
+}
+
+#[test]
 fn two_hooks_on_one_instance_are_both_completed_and_one_that_fails_holds_up_no_other() {
     let mut world = World::new(vec![hook(1), hook(2)], EffectivePolicy::default());
     world.add_pods(1, 0);
@@ -323,166 +344,4 @@ fn observe_changes_nothing_anywhere() {
         };
         assert!(world.effects.iter().all(reads), "{:?}", world.effects);
     }
-}
-
-#[test]
-fn a_machine_that_goes_in_the_middle_of_its_drain_has_its_hooks_completed() {
-    let mut world = blocked(EffectivePolicy::default(), OnDrainFailure::Continue);
-    world.run_for(20);
-    assert_eq!(world.phase(), Some(Phase::Draining));
-    world.node = None;
-    world.pods.clear();
-    world.dirty = true;
-    world.run_for(10);
-    assert_eq!(
-        (world.phase(), world.end()),
-        (Some(Phase::Completed), Some(Outcome::NodeGone))
-    );
-    assert_eq!(completed(&world), [LifecycleResult::Continue]);
-}
-
-#[test]
-fn a_node_that_somebody_deletes_is_drained_on_while_its_pods_are_there() {
-    let mut world = blocked(EffectivePolicy::default(), OnDrainFailure::Continue);
-    world.run_for(20);
-    world.node = None;
-    world.dirty = true;
-    world.run_for(10);
-    assert_eq!(world.phase(), Some(Phase::Draining));
-    assert_eq!(completed(&world), []);
-    let gone = said(&world, "Cordoned");
-    assert_eq!(gone.reason, "NodeGone");
-    assert_eq!(gone.message, "node n is gone; its pods are drained on");
-    let pods = world.pods.len();
-    world.pods.clear();
-    world.dirty = true;
-    world.run_for(10);
-    assert_eq!(world.end(), Some(Outcome::NodeGone));
-    assert_eq!(completed(&world), [LifecycleResult::Continue]);
-    assert_eq!(said(&world, "Cordoned").message, "node n is gone");
-    let counts = world.status().pods.unwrap();
-    let all = format!("{pods}/{pods}");
-    assert_eq!((counts.summary.as_str(), counts.evicted), (&*all, 0));
-    let drained = said(&world, "Drained").message;
-    assert_eq!(
-        drained,
-        format!("the Node is gone, and {all} pods have gone")
-    );
-}
-
-#[test]
-fn a_new_machine_under_the_name_of_a_node_that_drains_ends_the_drain_at_once() {
-    let mut world = blocked(EffectivePolicy::default(), OnDrainFailure::Continue);
-    world.run_for(20);
-    let node = world.node.as_mut().unwrap();
-    node.uid = "another".into();
-    node.instance_id = Some("i-00000000".into());
-    world.dirty = true;
-    world.run_for(10);
-    assert_eq!(world.end(), Some(Outcome::NodeGone));
-    assert_eq!(completed(&world), [LifecycleResult::Continue]);
-    let gone = said(&world, "Cordoned");
-    assert_eq!(gone.reason, "NodeGone");
-    assert_eq!(gone.message, "another Node has the name n now");
-}
-
-#[test]
-fn an_instance_that_registers_anew_in_the_middle_of_its_drain_is_said_to_be_still_to_go_by_one_event()
- {
-    let mut world = World::new(vec![spot()], EffectivePolicy::default());
-    world.add_pods(1, 0);
-    world.run_for(5);
-    let before = world.status();
-    world.node.as_mut().unwrap().uid = "another".into();
-    world.dirty = true;
-    world.run_for(2);
-    assert_eq!(world.end(), Some(Outcome::NodeGone));
-    let anew = said(&world, "Cordoned");
-    assert_eq!(anew.reason, "RegisteredAnew");
-    let words = "instance i-0a1b2c3d4e5f60718 has registered anew as n (UID another) and is still to go, at 1970-01-01T02:48:40Z: the next notice opens another incident";
-    assert!(anew.message.contains(words), "{}", anew.message);
-    let news = happenings(&world.object, &before, &world.status());
-    let told: Vec<_> = news.iter().filter(|n| n.warning).collect();
-    assert!(
-        told.len() == 1 && told[0].reason == "RegisteredAnew" && told[0].note == anew.message,
-        "{news:?}"
-    );
-}
-
-#[test]
-fn a_machine_that_went_before_it_was_looked_at_has_its_hooks_completed() {
-    let mut world = blocked(EffectivePolicy::default(), OnDrainFailure::Continue);
-    world.node = None;
-    world.pods.clear();
-    world.run_for(10);
-    assert_eq!(
-        (world.phase(), world.end()),
-        (Some(Phase::Completed), Some(Outcome::NodeGone))
-    );
-    assert_eq!(completed(&world), [LifecycleResult::Continue]);
-}
-
-#[test]
-fn a_hook_whose_time_out_can_not_be_read_goes_by_the_policys_time_and_says_so() {
-    let mut world = blocked(EffectivePolicy::default(), OnDrainFailure::Continue);
-    world.timeout = HookTimeout::Unknown("AccessDenied".into());
-    world.run_for(5);
-    assert_eq!(world.status().deadline.unwrap().0, at(NOTICE + 120));
-    assert!(condition::holds(
-        &world.status().conditions,
-        "HookTimeoutUnknown"
-    ));
-    world.crash();
-    world.pass();
-    assert!(
-        condition::holds(&world.status().conditions, "HookTimeoutUnknown"),
-        "not asked yet is not read"
-    );
-    assert!(world.run(200, is_released));
-    assert_eq!(world.now, NOTICE + 116);
-}
-
-#[test]
-fn a_hook_that_has_to_be_read_again_in_the_middle_of_a_drain_does_not_hold_it_up() {
-    let mut world = World::new(vec![hook(1)], EffectivePolicy::default());
-    world.timeout = HookTimeout::Unknown("AccessDenied".into());
-    world.add_pods(1, 0);
-    world.run_for(20);
-    world.forget_hooks();
-    assert!(world.run(100, is_released));
-    assert_eq!(world.now, NOTICE + 30, "when the last pod had gone");
-}
-
-#[test]
-fn a_hook_that_could_not_be_read_is_read_later_though_nothing_happens_in_the_drain() {
-    let mut world = blocked(EffectivePolicy::default(), OnDrainFailure::Continue);
-    world.timeout = HookTimeout::Unknown("Throttled".into());
-    world.run_for(3);
-    let guessed = |w: &World| condition::holds(&w.status().conditions, "HookTimeoutUnknown");
-    assert!(guessed(&world));
-    world.timeout = known(300);
-    assert!(world.run(11, |w| !guessed(w)), "{:?}", world.status());
-    assert_eq!(world.status().deadline.unwrap().0, at(NOTICE + 300));
-}
-
-#[test]
-fn a_new_leader_that_can_not_read_the_hook_goes_by_the_recorded_deadline() {
-    let mut world = blocked(EffectivePolicy::default(), OnDrainFailure::Continue);
-    world.run_for(20);
-    let recorded = world.status().deadline;
-    assert_ne!(recorded.as_ref().unwrap().0, at(NOTICE + 120));
-    world.timeout = HookTimeout::Unknown("Throttled".into());
-    world.crash();
-    world.run_for(10);
-    assert_eq!(world.status().deadline, recorded);
-}
-
-/// The example of aws-node-termination-handler's documentation.
-#[test]
-fn an_interval_of_1000_s_until_4500_s_beats_four_times_under_a_time_out_of_3000_s() {
-    let mut world = blocked(beating(1000, 4500), OnDrainFailure::Continue);
-    world.timeout = known(3000);
-    world.run_for(6900);
-    assert_eq!(beats(&world), [1000, 2000, 3000, 4000]);
-    assert_eq!(world.status().deadline.unwrap().0, at(NOTICE + 7000));
 }

@@ -1,6 +1,6 @@
 //! An incident that is only observed: it tells what would have been done, once, and changes nothing.
 
-use super::world::{NOTICE, World, content, hook, node, signal, spot};
+use super::world::{NOTICE, World, content, hook, is_released, node, signal, spot};
 use crate::api::condition::{self, Condition};
 use crate::api::policy::{Action, Mode};
 use crate::api::termination::{BlockReason, EffectivePolicy, Outcome, Phase, Signal, SignalKind};
@@ -11,10 +11,6 @@ fn observing() -> EffectivePolicy {
         mode: Mode::Observe,
         ..EffectivePolicy::default()
     }
-}
-
-fn is_released(world: &World) -> bool {
-    world.phase() == Some(Phase::Released)
 }
 
 fn said(world: &World) -> Condition {

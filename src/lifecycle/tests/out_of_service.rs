@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::world::{NOTICE, World, at, content, signal, spot};
+use super::world::{NOTICE, World, at, content, is_released, signal, spot};
 use crate::api::Time;
 use crate::api::condition;
 use crate::api::termination::{AwsAccess, EffectivePolicy, Outcome, Phase, Signal, SignalKind};
@@ -39,10 +39,6 @@ fn tainted(world: &World) -> bool {
 
 fn told(state: &str) -> Told {
     Told::State(Some(state.to_owned()))
-}
-
-fn is_released(world: &World) -> bool {
-    world.phase() == Some(Phase::Released)
 }
 
 fn set_ready(world: &mut World, ready: bool) {

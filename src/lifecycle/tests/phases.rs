@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1::Taint;
 
-use super::world::{NOTICE, World, at, content, hook, node, spot};
+use super::world::{NOTICE, World, at, content, hook, is_released, node, spot};
 use crate::api::Time;
 use crate::api::condition;
 use crate::api::policy::Action;
@@ -14,10 +14,6 @@ fn spot_world() -> World {
     let mut world = World::new(vec![spot()], EffectivePolicy::default());
     world.add_pods(1, 0);
     world
-}
-
-fn is_released(world: &World) -> bool {
-    world.phase() == Some(Phase::Released)
 }
 
 /// Ready, Reconciling and Stalled; and Ready's reason.

@@ -2,9 +2,9 @@
 
 use jiff::SignedDuration;
 
-use super::world::{NOTICE, World, at, hook, spot};
+use super::world::{NOTICE, World, at, hook, is_released, spot};
 use crate::api::condition;
-use crate::api::termination::{BlockReason, EffectivePolicy, LeftReason, Outcome, Phase};
+use crate::api::termination::{BlockReason, EffectivePolicy, LeftReason, Outcome};
 use crate::drain::pod::{Deletion, Phase as PodPhase};
 use crate::drain::select::tests::pod;
 use crate::lifecycle::{Effect, happenings};
@@ -13,10 +13,6 @@ fn world(pods: usize) -> World {
     let mut world = World::new(vec![hook(1)], EffectivePolicy::default());
     world.add_pods(pods, 0);
     world
-}
-
-fn is_released(world: &World) -> bool {
-    world.phase() == Some(Phase::Released)
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Volumes: waited for after the drain, within its time, and told of.
 
-use super::world::{NOTICE, World, hook, spot};
+use super::world::{NOTICE, World, hook, is_released, spot};
 use crate::api::condition;
 use crate::api::termination::{EffectivePolicy, Outcome, Phase, VolumesStatus};
 use crate::lifecycle::Effect;
@@ -20,10 +20,6 @@ pub(super) fn reason(world: &World) -> String {
     let conditions = world.status().conditions;
     let said = condition::find(&conditions, "VolumesDetached").unwrap();
     said.reason.clone()
-}
-
-fn is_released(world: &World) -> bool {
-    world.phase() == Some(Phase::Released)
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{
     Aws, LifecycleAction, LifecycleResult, Queue,
     autoscaling::{Hook, Transition},
-    events, lock,
+    lock,
 };
 
 impl Aws {
@@ -27,13 +27,6 @@ impl Aws {
         instance_id: &str,
         notify: Option<&Queue>,
     ) -> anyhow::Result<Vec<LifecycleAction>> {
-        let now = self.world.clock.now();
-        let launching = Transition::Launching;
-        let (actions, new) = lock(&self.world.lifecycle).start(group, instance_id, launching, now);
-        self.world.lifecycle_changed.notify();
-        if let Some(queue) = notify.filter(|_| new) {
-            queue.send_batch(actions.iter().map(|a| events::launch_lifecycle(a, now)))?;
-        }
-        Ok(actions)
+        self.start_actions(group, instance_id, Transition::Launching, notify)
     }
 }

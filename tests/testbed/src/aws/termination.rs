@@ -40,16 +40,26 @@ impl Aws {
         instance_id: &str,
         notify: Option<&Queue>,
     ) -> anyhow::Result<Vec<LifecycleAction>> {
+        self.start_actions(group, instance_id, Transition::Terminating, notify)
+    }
+
+    /// Starts an action for each of the group's hooks on that transition and sends each one's event to the queue.
+    pub(super) fn start_actions(
+        &self,
+        group: &str,
+        instance_id: &str,
+        transition: Transition,
+        notify: Option<&Queue>,
+    ) -> anyhow::Result<Vec<LifecycleAction>> {
         let now = self.world.clock.now();
-        let (actions, new) =
-            lock(&self.world.lifecycle).start(group, instance_id, Transition::Terminating, now);
+        let (actions, new) = lock(&self.world.lifecycle).start(group, instance_id, transition, now);
         self.world.lifecycle_changed.notify();
+        let event = match transition {
+            Transition::Launching => events::launch_lifecycle,
+            Transition::Terminating => events::terminate_lifecycle,
+        };
         if let Some(queue) = notify.filter(|_| new) {
-            queue.send_batch(
-                actions
-                    .iter()
-                    .map(|action| events::terminate_lifecycle(action, now)),
-            )?;
+            queue.send_batch(actions.iter().map(|action| event(action, now)))?;
         }
         Ok(actions)
     }
