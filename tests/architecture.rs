@@ -96,6 +96,28 @@ fn every_module_uses_only_what_it_may() {
     );
 }
 
+#[test]
+fn the_drawing_of_the_arrows_in_the_documents_is_the_table() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/architecture.md");
+    let document = fs::read_to_string(path).unwrap();
+    let (_, section) = document.split_once("\n## The arrows\n").unwrap();
+    let drawing = section.split("```").nth(1).unwrap();
+    let mut drawn = BTreeSet::new();
+    for line in drawing.lines().filter(|line| !line.trim().is_empty()) {
+        let (users, used) = line.split_once(" ─► ").unwrap();
+        // What follows two spaces is said of the module.
+        let used = used.split("  ").next().unwrap().trim();
+        let used: BTreeSet<&str> = used.split(", ").filter(|u| *u != "(none)").collect();
+        let users = users.split(',').map(str::trim);
+        drawn.extend(users.map(|user| (user, used.clone())));
+    }
+    let table = ARROWS.iter().map(|(user, used)| {
+        let used: BTreeSet<&str> = used.iter().copied().collect();
+        (*user, used)
+    });
+    assert_eq!(drawn, table.collect::<BTreeSet<_>>());
+}
+
 /// All Rust files below a folder.
 fn sources(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();

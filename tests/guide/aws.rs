@@ -20,6 +20,22 @@ fn patterns() -> BTreeMap<String, Value> {
     patterns.collect()
 }
 
+#[test]
+fn the_guide_says_of_each_rule_what_it_brings() {
+    let guide = read("docs/install.md");
+    let (_, table) = guide.split_once("| rule | what it brings |").unwrap();
+    let rows = table
+        .lines()
+        .skip(1)
+        .take_while(|line| line.starts_with('|'));
+    let cells = rows.filter_map(|row| row.split('|').nth(1));
+    let told: BTreeSet<String> = cells
+        .flat_map(|cell| cell.split('`').skip(1).step_by(2))
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(told, patterns().into_keys().collect::<BTreeSet<_>>());
+}
+
 /// EventBridge's rule for the one form of pattern that ours have: every leaf is a list of the values that may stand
 /// there. Any other form would be a matcher that is not known here.
 fn matches(pattern: &Value, event: &Value) -> bool {
@@ -183,6 +199,18 @@ fn the_template_has_the_rules_and_the_permissions_of_the_files_beside_it() {
     });
     let file = serde_json::from_str(&read("docs/aws/iam-policy.json")).unwrap();
     assert_eq!(policies.concat(), actions(&file));
+}
+
+#[test]
+fn the_template_has_the_outputs_that_the_guide_asks_for() {
+    let template: Value = serde_yaml::from_str(&read("docs/aws/node-events.yaml")).unwrap();
+    let guide = read("docs/install.md");
+    let asked = guide.split("OutputKey==`").skip(1);
+    let asked: Vec<&str> = asked.map(|rest| rest.split('`').next().unwrap()).collect();
+    assert_eq!(asked, ["QueueURL", "PolicyARN"]);
+    for output in asked {
+        assert!(template["Outputs"][output].is_object(), "{output}");
+    }
 }
 
 /// `SpotInterruption` as `spot-interruption`.

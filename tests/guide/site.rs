@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Node;
@@ -44,28 +45,51 @@ pub struct Site {
 impl Site {
     /// Everything but the operator's process.
     pub async fn new() -> Self {
-        let control_plane = operator::control_plane(false).await.unwrap();
-        operator::install(&control_plane, root()).await.unwrap();
-        let client = control_plane.client().await.unwrap();
+        let site = Self::bare(1).await;
+        operator::install(&site.control_plane, root())
+            .await
+            .unwrap();
         // A kind that was just defined is not watched at once everywhere.
-        let policies = Api::<TerminationPolicy>::all(client.clone());
+        let policies = Api::<TerminationPolicy>::all(site.client.clone());
         await_object(policies, "none", |p| p.is_none())
             .await
             .unwrap();
-        let incidents = Api::<NodeTermination>::all(client.clone());
+        let incidents = Api::<NodeTermination>::all(site.client.clone());
         await_object(incidents, "none", |i| i.is_none())
             .await
             .unwrap();
+        site
+    }
+
+    /// A cluster of so many nodes that knows nothing of ours, a queue, and a clone of the repository to type commands in.
+    pub async fn bare(nodes: usize) -> Self {
+        let control_plane = operator::control_plane(false).await.unwrap();
+        let client = control_plane.client().await.unwrap();
         let aws = Aws::start().unwrap();
         let queue = aws.create_queue("node-events").unwrap();
-        let nodes = cluster::make_nodes(&client, "node", 1, &map(&[])).await;
-        Self {
+        let nodes = cluster::make_nodes(&client, "node", nodes, &map(&[])).await;
+        let site = Self {
             node: nodes.unwrap().remove(0),
             control_plane,
             aws,
             client,
             queue,
+        };
+        fs::create_dir_all(site.clone_of_ours().join("bin")).unwrap();
+        for folder in ["manifests", "crds", "charts", "docs"] {
+            let copy = Command::new("cp")
+                .arg("-rL")
+                .arg(root().join(folder))
+                .arg(site.clone_of_ours())
+                .status();
+            assert!(copy.await.unwrap().success());
         }
+        site
+    }
+
+    /// Where commands are typed.
+    pub fn clone_of_ours(&self) -> PathBuf {
+        self.control_plane.folder().join("guide")
     }
 
     /// Starts the operator and waits until it leads.
@@ -109,9 +133,14 @@ impl Site {
     /// Runs a script of the guide as its reader would, with the messages that it sends put into the queue; returns what it
     /// printed.
     pub async fn sh(&self, script: &str) -> String {
-        let folder = self.control_plane.folder().join("guide");
-        let (bin, messages) = (folder.join("bin"), folder.join("messages"));
-        fs::create_dir_all(&bin).unwrap();
+        // Two scripts may run at once.
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let folder = self.clone_of_ours();
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let (bin, messages) = (
+            folder.join("bin"),
+            folder.join(format!("messages-{number}")),
+        );
         fs::write(bin.join("aws"), AWS).unwrap();
         fs::set_permissions(bin.join("aws"), fs::Permissions::from_mode(0o755)).unwrap();
         let kubectl = Binaries::any_kubectl();
@@ -121,7 +150,6 @@ impl Site {
             bin.display(),
             kubectl.parent().unwrap().display()
         );
-        let _ = fs::remove_file(&messages);
         let fifo = Command::new("mkfifo").arg(&messages).status().await;
         assert!(fifo.unwrap().success());
         let run = Command::new("bash")
@@ -131,6 +159,9 @@ impl Site {
             .env("KUBECONFIG", self.control_plane.kubeconfig())
             .env("QUEUE_URL", self.queue.url())
             .env("MESSAGES", &messages)
+            .env("HELM_CACHE_HOME", &folder)
+            .env("HELM_CONFIG_HOME", &folder)
+            .env("HELM_DATA_HOME", &folder)
             .stdin(Stdio::null())
             .kill_on_drop(true)
             .output();

@@ -96,6 +96,62 @@ impl Document {
             if fenced || fence { "" } else { line }
         })
     }
+
+    /// What stands in backticks outside of fences. A backtick too many spoils its own paragraph only.
+    pub fn quoted(&self) -> Vec<String> {
+        let prose = self.prose().collect::<Vec<_>>().join("\n");
+        let paragraphs = prose.split("\n\n");
+        let quoted = paragraphs.flat_map(|text| text.split('`').skip(1).step_by(2));
+        quoted.map(|text| text.replace('\n', " ")).collect()
+    }
+
+    /// The commands that the document shows, each on one line: those of its scripts, and those in backticks or indented.
+    pub fn commands(&self) -> Vec<String> {
+        let blocks = self.blocks().into_iter();
+        let scripts = blocks.filter(|block| ["", "sh"].contains(&block.language));
+        let mut text: String = scripts.map(|block| block.text).collect();
+        for line in self.prose().filter(|line| line.starts_with("    ")) {
+            text += line.trim_start();
+            text.push('\n');
+        }
+        text += &self.quoted().join("\n");
+        let joined = text.replace("\\\n", " ");
+        let lines = joined.lines().map(|line| line.trim_start_matches("$ "));
+        lines.map(|line| line.trim().to_owned()).collect()
+    }
+}
+
+/// Every document but the history of changes, which also names what there was.
+pub fn guide() -> Vec<Document> {
+    let all = documents().into_iter();
+    all.filter(|document| document.name != "CHANGELOG.md")
+        .collect()
+}
+
+/// The text of all files below a folder that end so.
+pub fn code(folder: &str, endings: &[&str]) -> String {
+    let mut paths = Vec::new();
+    files(&root().join(folder), &mut paths);
+    paths.retain(|path| {
+        path.extension()
+            .is_some_and(|e| endings.iter().any(|x| e == *x))
+    });
+    paths.into_iter().map(read).collect()
+}
+
+/// All files below a folder.
+pub fn files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for path in fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()) {
+        // A link may lead up again.
+        if path.is_symlink() {
+            continue;
+        }
+        if path.is_dir() {
+            files(&path, found);
+        } else {
+            found.push(path);
+        }
+    }
 }
 
 /// The blocks of a language below a heading of a document, up to the next heading of any level.

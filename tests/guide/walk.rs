@@ -36,6 +36,25 @@ async fn the_message_of_the_guide_has_a_node_drained_and_canceling_gives_it_back
 }
 
 #[tokio::test]
+async fn a_node_that_is_named_by_hand_is_drained_and_given_back() {
+    let site = Site::new().await;
+    let _operator = site.operator().await;
+    let [by_hand] = &section("docs/events.md", "By hand", "sh")[..] else {
+        panic!("one block")
+    };
+    let shown = "ip-10-0-0-1.eu-west-1.compute.internal";
+    assert!(by_hand.contains(shown), "{by_hand}");
+    site.sh(&by_hand.replace(shown, &site.node.name)).await;
+    site.await_cordoned().await;
+    let released =
+        "kubectl wait --for=jsonpath='{.status.phase}'=Released --timeout=60s nt/replace-disk";
+    site.sh(released).await;
+    site.sh("kubectl delete nt replace-disk --timeout=60s")
+        .await;
+    site.await_given_back().await;
+}
+
+#[tokio::test]
 async fn every_object_of_ours_that_a_document_shows_is_accepted() {
     let control_plane = ControlPlane::start().await.unwrap();
     let installed = testbed::operator::install_kinds(&control_plane, crate::text::root()).await;
@@ -58,7 +77,7 @@ async fn every_object_of_ours_that_a_document_shows_is_accepted() {
         assert!(answer.is_ok(), "{place}: {:?}", answer.err());
         tried += 1;
     }
-    assert!(tried >= 6, "{tried}");
+    assert!(tried >= 11, "{tried}");
 }
 
 /// The objects of our kinds in the documents, and the policies of Helm values there.
@@ -72,22 +91,47 @@ fn objects() -> Vec<(String, Value)> {
             let place = format!("{}:{}", document.name, block.line);
             for value in serde_yaml::Deserializer::from_str(&block.text) {
                 let value = Value::deserialize(value).unwrap();
-                if value["apiVersion"] == "nodetermination.dev/v1alpha1" {
-                    found.push((place.clone(), value.clone()));
-                }
-                for policy in value["policies"].as_array().into_iter().flatten() {
-                    let object = json!({
-                        "apiVersion": "nodetermination.dev/v1alpha1",
-                        "kind": "TerminationPolicy",
-                        "metadata": {"name": policy["name"]},
-                        "spec": policy["spec"],
-                    });
-                    found.push((place.clone(), object));
+                let whole = value["apiVersion"] == "nodetermination.dev/v1alpha1";
+                found.extend(whole.then(|| (place.clone(), value.clone())));
+                let policies = value["policies"].as_array().into_iter().flatten();
+                let policies = policies.map(|policy| policy["spec"].clone());
+                for spec in policies.chain(part(&value)) {
+                    found.push((place.clone(), policy(&spec)));
                 }
             }
         }
     }
     found
+}
+
+/// The spec of a policy of which a document shows a part only.
+fn part(value: &Value) -> Option<Value> {
+    if value["apiVersion"].is_string() {
+        return None;
+    }
+    let mut spec = json!({"sources": [{"name": "metadata", "imds": {}}]});
+    if let Some(fields) = value["spec"].as_object() {
+        spec.as_object_mut().unwrap().extend(fields.clone());
+    } else if value["nodeSelector"].is_object() {
+        spec["nodeSelector"] = value["nodeSelector"].clone();
+    } else if value["template"].is_string() {
+        let mut notification = value.clone();
+        notification["name"] = json!("shown");
+        notification["url"] = json!("https://example.com/");
+        spec["notifications"] = json!([notification]);
+    } else {
+        return None;
+    }
+    Some(spec)
+}
+
+fn policy(spec: &Value) -> Value {
+    json!({
+        "apiVersion": "nodetermination.dev/v1alpha1",
+        "kind": "TerminationPolicy",
+        "metadata": {"name": "shown"},
+        "spec": spec,
+    })
 }
 
 /// What follows a word of `kubectl`'s that takes a value of its own.

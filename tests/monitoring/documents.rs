@@ -84,3 +84,73 @@ fn the_log_lines_that_are_listed_are_in_the_code() {
         }
     }
 }
+
+/// Names with underscores that are no metrics of ours: of aws-node-termination-handler, and of a file of rules.
+const OF_OTHERS: [&str; 8] = [
+    "actions_node_total",
+    "actions_total",
+    "events_error_total",
+    "node_action",
+    "node_status",
+    "nth_tagged_instances",
+    "nth_tagged_nodes",
+    "runbook_url",
+];
+
+/// The README and all of `docs/`, each without its blocks of code.
+fn documents() -> Vec<(String, String)> {
+    let mut paths = vec![root().join("README.md")];
+    for folder in ["docs", "docs/gitops"] {
+        let entries = fs::read_dir(root().join(folder)).unwrap();
+        paths.extend(entries.map(|entry| entry.unwrap().path()));
+    }
+    paths.retain(|path| path.extension().is_some_and(|ending| ending == "md"));
+    let documents = paths.into_iter().map(|path| {
+        let text = fs::read_to_string(&path).unwrap();
+        let name = path.strip_prefix(root()).unwrap().display().to_string();
+        (name, text.split("```").step_by(2).collect())
+    });
+    documents.collect()
+}
+
+/// Whether the text can be the name of a metric and is not that of a test.
+fn is_metric(name: &str) -> bool {
+    let of_name = name.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+    let words = name.matches('_').count();
+    let unit = name.ends_with("_total") || name.ends_with("_seconds");
+    let short = words > 0 && (words < 3 || words == 3 && unit);
+    of_name && name != PREFIX && (short || name.starts_with(PREFIX))
+}
+
+#[test]
+fn every_metric_that_a_document_names_exists_with_its_labels_and_their_values() {
+    let metrics = metrics();
+    let values = read("docs/metrics.md");
+    let mut checked = 0;
+    for (document, text) in documents() {
+        for quoted in text.split('`').skip(1).step_by(2) {
+            let (name, labels) = quoted.split_once('{').unwrap_or((quoted, ""));
+            if !is_metric(name) || OF_OTHERS.contains(&name) {
+                continue;
+            }
+            let full = format!("{PREFIX}{}", name.trim_start_matches(PREFIX));
+            let metric = metrics.get(&full);
+            let metric = metric.unwrap_or_else(|| panic!("{document}: there is no metric {name}"));
+            for pair in labels
+                .trim_end_matches('}')
+                .split(',')
+                .filter(|p| !p.is_empty())
+            {
+                let (label, value) = pair.split_once('=').unwrap();
+                assert!(
+                    metric.labels.iter().any(|l| l == label),
+                    "{document}: {quoted}"
+                );
+                let value = format!("`{}`", value.trim_matches('"'));
+                assert!(values.contains(&value), "{document}: {quoted}");
+            }
+            checked += 1;
+        }
+    }
+    assert!(checked > 50, "{checked}");
+}

@@ -11,6 +11,18 @@ use crate::drain::pod::{Pod, PodObject};
 use crate::plugin::output::{Format, list, one};
 use crate::plugin::{drain, history, idle, progress, switch, why};
 
+/// Asserts that `docs/kubectl-plugin.md` shows these lines, however their columns are spaced.
+fn assert_documented(text: &str) {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/kubectl-plugin.md");
+    let document = std::fs::read_to_string(path).unwrap();
+    let bare = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+    let shown: Vec<String> = document.lines().map(bare).collect();
+    for line in text.lines() {
+        let line = bare(line);
+        assert!(shown.contains(&line), "the document does not show: {line}");
+    }
+}
+
 fn draining() -> Value {
     let blocked = |pod: &str, reason: &str, by: &str, force: Option<&str>| {
         let mut pod = json!({
@@ -72,6 +84,8 @@ in 53s   2026-11-21T10:43:53Z   told to end whatever holds it: shop/web-0
 in 83s   2026-11-21T10:44:23Z   deadline: the machine goes
 ";
     assert_eq!(text, wanted);
+    let heads = text.lines().filter(|line| line.starts_with("NEXT "));
+    heads.for_each(assert_documented);
 }
 
 #[test]
@@ -192,6 +206,8 @@ ScheduledMaintenance      CordonAndDrain
 RebalanceRecommendation   Observe
 ";
     assert_eq!(text, wanted);
+    // How old the last record is differs.
+    assert_documented(&text.replace("34s", "2h"));
 }
 
 #[test]
@@ -244,6 +260,7 @@ i-0a1b2c3d4e5f60718   node-1   SpotInterruption   Completed   Drained   4/4     
 node-1                node-1   Manual             Pending     <none>    <none>   0        <none>   34s
 ";
     assert_eq!(history::text(&records, now()), wanted);
+    assert_documented(wanted.lines().next().unwrap());
 }
 
 #[test]
@@ -297,6 +314,14 @@ fn what_was_done_is_told_with_how_it_is_undone() {
         ),
     ] {
         assert_eq!(said, wanted);
+    }
+    for said in [
+        drain::created(&object),
+        switch::Switch::Hold.done(&object),
+        switch::Switch::Release.done(&object),
+        switch::Switch::Cancel.done(&object),
+    ] {
+        assert_documented(&said);
     }
 }
 
