@@ -145,6 +145,14 @@ async fn operator_binary() -> anyhow::Result<PathBuf> {
         .current_dir(REPOSITORY)
         .stderr(std::process::Stdio::inherit())
         .kill_on_drop(true);
+    // `cargo run` sets these for us. A build script that watches them would run again, and all above it be compiled.
+    let of_package =
+        |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(of_package) {
+            build.env_remove(name);
+        }
+    }
     let output = build.output().await.context("run cargo build")?;
     ensure!(output.status.success(), "the operator could not be built");
     let messages = String::from_utf8(output.stdout)?;
