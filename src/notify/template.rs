@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 
 use jiff::Timestamp;
-use minijinja::value::Serde;
-use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value};
+use minijinja::value::{Kwargs, Serde};
+use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, filters};
 use serde_json::json;
 
 use super::Message;
@@ -22,6 +22,9 @@ const BODY_MAX: usize = 65_536;
 const VARIABLES: &str = "variables";
 /// Functions of the language that a template may name beside the message.
 const GLOBALS: [&str; 5] = ["range", "dict", "namespace", "loop", "self"];
+
+/// Filters that take a width or a count without a bound: an absurd one would end the process, at each look at the policy.
+const UNBOUNDED: [&str; 4] = ["batch", "format", "indent", "slice"];
 
 /// Why a template makes no body.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -177,7 +180,16 @@ fn environment<'a>() -> Environment<'a> {
     environment.set_undefined_behavior(UndefinedBehavior::Chainable);
     environment.set_fuel(Some(FUEL));
     environment.set_recursion_limit(64);
+    for filter in UNBOUNDED {
+        environment.remove_filter(filter);
+    }
+    environment.add_filter("tojson", json);
     environment
+}
+
+/// A value as JSON in one line; the language's own filter takes an indentation of any width.
+fn json(value: &Value) -> Result<Value, minijinja::Error> {
+    filters::tojson(value, None, Kwargs::from_iter([] as [(String, Value); 0]))
 }
 
 /// A body that takes no more than [`BODY_MAX`].

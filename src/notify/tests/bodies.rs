@@ -133,6 +133,16 @@ fn a_bad_template_is_told_with_its_line() {
         ),
         ("{{ 'x' * 70000 }}", None, "it makes more than 65536 bytes"),
         (
+            "{{ stage | tojson(indent=9223372036854775807) }}",
+            Some(1),
+            "too many",
+        ),
+        (
+            "{{ stage | indent(9223372036854775807) }}",
+            Some(1),
+            "indent",
+        ),
+        (
             "{% include 'other' %}",
             Some(1),
             "unknown statement include",
