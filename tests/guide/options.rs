@@ -32,14 +32,15 @@ fn options(role: &str) -> Vec<Shown> {
             *part += line;
         }
     }
-    let between = |text: &str, start: &str, end: char| {
+    let between = |text: &str, start: &str, end: &str| {
         let (_, rest) = text.split_once(start)?;
         rest.split(end).next().map(str::to_owned)
     };
     let shown = parts.iter().map(|text| Shown {
         name: text.split([' ', '<']).next().unwrap().to_owned(),
-        variable: between(text, "[env: ", '='),
-        default: between(text, "[default: ", ']'),
+        variable: between(text, "[env: ", "="),
+        // A default may have brackets of its own.
+        default: between(&format!("{text} "), "[default: ", "] "),
     });
     shown.filter(|shown| shown.name != "--help").collect()
 }
