@@ -6,8 +6,8 @@ use clap::{Command as Clap, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use jiff::SignedDuration;
 
-use super::ages;
 use super::output::Format;
+use super::{ages, target};
 
 /// Drain nodes by hand, see what blocks a drain, look back.
 #[derive(Debug, Parser)]
@@ -83,6 +83,7 @@ pub enum Command {
 #[derive(Debug, clap::Args)]
 pub struct Drain {
     /// The node's name.
+    #[arg(value_parser = target::object_name)]
     pub node: String,
     /// Follow the drain, a line for each change, until it has ended.
     #[arg(long)]
@@ -128,7 +129,7 @@ pub struct History {
     #[arg(long, value_name = "TIME", value_parser = ages::parse)]
     pub since: Option<SignedDuration>,
     /// Only this node.
-    #[arg(long, value_name = "NODE")]
+    #[arg(long, value_name = "NODE", value_parser = target::object_name)]
     pub node: Option<String>,
     /// Print the NodeTerminations instead of a table.
     #[arg(short, long, value_enum)]

@@ -31,7 +31,7 @@ impl Target {
                 "`{text}` names nothing: write a node's name, node/NAME or nt/NAME"
             ));
         }
-        let name = name.to_owned();
+        let name = object_name(name)?;
         match kind {
             None => Ok(Self::Either(name)),
             Some("node" | "nodes" | "no") => Ok(Self::Node(name)),
@@ -89,6 +89,23 @@ impl Target {
             }
         }
     }
+}
+
+/// Reads the name of an object. What can be none would be read as something else in the address or the selector of a request.
+///
+/// # Errors
+/// It can be no name. The message is for people.
+pub fn object_name(text: &str) -> Result<String, String> {
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
+    let ends = |c: char| c == '-' || c == '.';
+    let none =
+        text.is_empty() || text.len() > 253 || text.starts_with(ends) || text.ends_with(ends);
+    if none || !text.chars().all(allowed) {
+        return Err(format!(
+            "`{text}` can be no name: names are lower-case letters, digits, hyphens and dots"
+        ));
+    }
+    Ok(text.to_owned())
 }
 
 fn is_ours(kind: &str) -> bool {

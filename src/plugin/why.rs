@@ -180,8 +180,9 @@ fn events(object: &NodeTermination, status: &NodeTerminationStatus) -> Vec<(Time
         record::phase(object),
         Phase::Pending | Phase::Waiting | Phase::Draining
     );
-    if let Some(Time(at)) = status.deadline.as_ref().filter(|_| drains) {
-        events.push((*at, deadline(object).to_owned()));
+    let deadline = deadline(object).filter(|_| drains);
+    if let Some((Time(at), what)) = status.deadline.as_ref().zip(deadline) {
+        events.push((*at, what.to_owned()));
     }
     events.extend(expiry(object, status));
     events
@@ -213,9 +214,13 @@ fn wait_ends(reason: WaitReason) -> &'static str {
     }
 }
 
-fn deadline(object: &NodeTermination) -> &'static str {
-    let kind = record::status(object).reason;
-    match kind.unwrap_or(SignalKind::Manual) {
+/// What happens at the deadline. One that only we have set does not bind a drain that is held: its time begins anew.
+fn deadline(object: &NodeTermination) -> Option<&'static str> {
+    let status = record::status(object);
+    let held = status.waiting.as_ref();
+    let held = held.is_some_and(|w| w.reason == WaitReason::Held);
+    Some(match status.reason.unwrap_or(SignalKind::Manual) {
+        SignalKind::Manual | SignalKind::RebalanceRecommendation if held => return None,
         SignalKind::Manual | SignalKind::RebalanceRecommendation => {
             "deadline: shortly before, the drain is over with whatever is left"
         }
@@ -224,7 +229,7 @@ fn deadline(object: &NodeTermination) -> &'static str {
         SignalKind::SpotInterruption
         | SignalKind::CapacityReservation
         | SignalKind::InstanceStateChange => "deadline: the machine goes",
-    }
+    })
 }
 
 /// When the cordon of a recommendation is lifted.

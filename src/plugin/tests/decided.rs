@@ -171,7 +171,9 @@ fn a_target_is_a_node_or_a_record_or_whichever_there_is() {
     ] {
         assert_eq!(parse(&format!("{kind}/a")), Ok(Target::Record("a".into())));
     }
-    for wrong in ["", "node/", "pod/a", "a/b/c"] {
+    for wrong in [
+        "", "node/", "pod/a", "a/b/c", "a?b=c", "nt/a,b", "node/A", "..", "a b",
+    ] {
         assert!(parse(wrong).is_err(), "{wrong}");
     }
     let over = record("node-1", &json!({}), &json!({"phase": "Canceled"}));

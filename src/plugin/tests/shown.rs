@@ -136,6 +136,14 @@ fn why_of_a_wait_tells_what_it_waits_for_and_until_when() {
         text.contains("`kubectl nodetermination release node-1` lets it go on"),
         "{text}"
     );
+    for (kind, told) in [("Manual", false), ("SpotInterruption", true)] {
+        let status = json!({
+            "phase": "Waiting", "reason": kind, "waiting": {"reason": "Held"},
+            "deadline": "2026-11-21T13:43:00Z",
+        });
+        let text = why::text(&record("i-1", &json!({"hold": true}), &status), now());
+        assert_eq!(text.contains("deadline: "), told, "{text}");
+    }
     let unseen = why::text(&record("x", &json!({}), &Value::Null), now());
     assert!(unseen.contains("does the operator run?"), "{unseen}");
 }

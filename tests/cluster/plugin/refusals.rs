@@ -42,6 +42,8 @@ async fn what_does_not_exist_and_what_is_typed_wrong_have_exit_codes_of_their_ow
     );
     for (words, said) in [
         (vec!["drain"], "<NODE>"),
+        (vec!["drain", &format!("{node}?a=b")], "can be no name"),
+        (vec!["history", "--node", "../pods"], "can be no name"),
         (vec!["fly", node], "unrecognized subcommand 'fly'"),
         (vec!["drain", node, "--timeout", "5m"], "--wait"),
         (
@@ -56,6 +58,8 @@ async fn what_does_not_exist_and_what_is_typed_wrong_have_exit_codes_of_their_ow
         let refused = person.ends(2, &words).await;
         assert!(refused.err.contains(said), "{refused:?}");
     }
+    let said = person.ends(1, &["why", "No Name"]).await.err;
+    assert!(said.contains("`No Name` can be no name"), "{said}");
     let said = person.ends(1, &["hold", "pod/web-0"]).await.err;
     assert!(said.contains("write node/web-0 or nt/web-0"), "{said}");
 }
