@@ -12,7 +12,10 @@ use tokio::sync::watch;
 
 use crate::clock;
 
-/// A call that was forbidden is sent again after this, once for all that want it.
+/// A call that was forbidden is sent again after this, once for all that want it: an API server that has only just
+/// started forbids everything until it has read the roles. Asked in vain, it is twice as long each time,
+const ASK_SOON: Duration = Duration::from_secs(1);
+/// up to this.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
 /// Where nobody has wanted it for so long nobody asks any more: another namespace's answer takes its place.
 const WANTED_WITHIN: Duration = Duration::from_mins(1);
@@ -48,6 +51,14 @@ pub struct Denied {
 struct Entry {
     denied: Denied,
     asked: Instant,
+    /// How often it was asked for since.
+    asks: u32,
+}
+
+impl Entry {
+    fn pause(&self) -> Duration {
+        (ASK_SOON * 2_u32.pow(self.asks.min(3))).min(ASK_AGAIN)
+    }
 }
 
 /// Puts the metric into the registry.
@@ -90,10 +101,11 @@ pub fn changes() -> watch::Receiver<()> {
 pub(super) fn is_denied(act: &'static str, namespace: &str) -> Option<Denied> {
     let mut denied = DENIED.lock().unwrap_or_else(PoisonError::into_inner);
     let entry = denied.get_mut(act)?.get_mut(namespace)?;
-    if entry.asked.elapsed() < ASK_AGAIN {
+    if entry.asked.elapsed() < entry.pause() {
         return Some(entry.denied.clone());
     }
     entry.asked = Instant::now();
+    entry.asks = entry.asks.saturating_add(1);
     None
 }
 
@@ -150,6 +162,7 @@ pub(super) fn forbidden(act: &'static str, namespace: &str, message: &str) {
     let new = Entry {
         denied: Denied { what, since },
         asked,
+        asks: 0,
     };
     entries.insert(namespace.to_owned(), new);
     tell(&denied);
@@ -247,6 +260,24 @@ mod tests {
         assert!(is_denied("test", CLUSTER).is_some(), "and nobody else");
         allowed("test", CLUSTER);
         assert_eq!(is_denied("test", CLUSTER), None);
+    }
+
+    #[test]
+    fn an_api_server_that_forbids_while_it_starts_is_asked_again_within_a_second() {
+        let act = "test start";
+        forbidden(act, CLUSTER, MESSAGE);
+        for pause in [1, 2, 4, 5, 5] {
+            let pause = Duration::from_secs(pause);
+            age(
+                act,
+                CLUSTER,
+                pause.saturating_sub(Duration::from_millis(100)),
+            );
+            assert!(is_denied(act, CLUSTER).is_some(), "not within {pause:?}");
+            age(act, CLUSTER, Duration::from_millis(100));
+            assert_eq!(is_denied(act, CLUSTER), None, "after {pause:?}");
+            forbidden(act, CLUSTER, MESSAGE);
+        }
     }
 
     #[test]

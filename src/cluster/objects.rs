@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures::{StreamExt, TryStreamExt};
 use kube::core::{ClusterResourceScope, DeserializeGuard, Resource};
 use kube::runtime::reflector::{ObjectRef, Store, store::Writer};
-use kube::runtime::watcher::{Event, watcher};
+use kube::runtime::watcher::{self, Event, watcher};
 use kube::runtime::{WatchStreamExt, reflector};
 use kube::{Api, Client};
 use serde::de::DeserializeOwned;
@@ -172,8 +172,21 @@ async fn reflect<K>(
         match object {
             // Nobody listens on a standby.
             Ok(object) => drop(changes.send(ObjectRef::from_obj(&object))),
+            Err(error) if is_unserved(&error) => tracing::warn!(
+                kind,
+                "the API server does not serve this kind, trying again: are the custom resource definitions installed?"
+            ),
             Err(error) => tracing::warn!(kind, %error, "watch failed, trying again"),
         }
+    }
+}
+
+/// Our definitions are not installed, or somebody has deleted them.
+fn is_unserved(error: &watcher::Error) -> bool {
+    match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => status.code == 404,
+        _ => false,
     }
 }
 

@@ -6,6 +6,7 @@
 mod delivery;
 mod queue;
 mod settings;
+mod templates;
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,6 +29,7 @@ use crate::notify;
 use queue::{Next, Queue};
 use settings::Secrets;
 pub use settings::Trouble;
+use templates::Templates;
 
 /// What becomes of several notifications of an incident within this is one write of its record.
 const TOGETHER: Duration = Duration::from_millis(200);
@@ -54,6 +56,7 @@ pub struct Notifier {
     changes: broadcast::Sender<Arc<str>>,
     sender: notify::Sender,
     secrets: Secrets,
+    templates: Templates,
     cluster: Option<String>,
     policies: Objects<TerminationPolicy>,
     metrics: Metrics,
@@ -76,6 +79,7 @@ impl Notifier {
             changes: broadcast::Sender::new(CHANGES),
             sender: notify::Sender::new(options.allow_http),
             secrets: Secrets::new(client, options.namespace),
+            templates: Templates::default(),
             cluster: options.cluster,
             policies,
             metrics,

@@ -48,8 +48,8 @@ const CONFLICT_STEP: Duration = Duration::from_millis(100);
 const BACK_OFF_FIRST: Duration = Duration::from_millis(500);
 /// up to this.
 const BACK_OFF_LAST: Duration = Duration::from_secs(15);
-/// One for which a right is missing is tried again after this, however often: then it is asked for anew.
-const FORBIDDEN_PAUSE: Duration = Duration::from_secs(5);
+/// One for which a right is missing is tried again after this at the latest: then it is asked for anew.
+const FORBIDDEN_LAST: Duration = Duration::from_secs(5);
 
 /// Everything that a pass may look at or act through.
 pub struct Context {
@@ -273,11 +273,12 @@ fn back_off(object: Arc<Guarded<NodeTermination>>, error: &Error, context: Arc<C
 /// not at once. `jitter` is from 0 to 1.
 fn wait(failures: u32, jitter: f64, forbidden: bool, wake: Option<Duration>) -> Duration {
     let doubled = BACK_OFF_FIRST * 2_u32.pow(failures.saturating_sub(1).min(5));
-    let wait = if forbidden {
-        FORBIDDEN_PAUSE
+    let last = if forbidden {
+        FORBIDDEN_LAST
     } else {
-        doubled.min(BACK_OFF_LAST).mul_f64(0.5 + 0.5 * jitter)
+        BACK_OFF_LAST
     };
+    let wait = doubled.min(last).mul_f64(0.5 + 0.5 * jitter);
     wake.map_or(wait, |wake| wait.min(wake.max(BACK_OFF_FIRST)))
 }
 

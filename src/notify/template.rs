@@ -41,7 +41,9 @@ fn at(line: Option<usize>) -> String {
 }
 
 impl Fault {
-    fn new(what: impl Into<String>) -> Self {
+    /// One that no line is to blame for.
+    #[must_use]
+    pub fn new(what: impl Into<String>) -> Self {
         Self {
             line: None,
             what: what.into(),

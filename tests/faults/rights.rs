@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use crate::stage::{Stage, status};
 
-/// Between two calls that ask whether it is allowed by now.
+/// Between two calls that ask whether it is allowed by now, after some.
 const ASKS_AFTER: Duration = Duration::from_secs(5);
 
 #[tokio::test]
@@ -62,7 +62,8 @@ async fn a_missing_right_is_told_on_the_incident_and_the_policy_and_asked_for_se
         stage.within("one Event warns", told).await;
     }
     let refused = refused(&stage);
-    let most = began.elapsed().as_secs() / ASKS_AFTER.as_secs() + 2;
+    // The first ones come after 1, 2 and 4 s.
+    let most = began.elapsed().as_secs() / ASKS_AFTER.as_secs() + 4;
     println!("{refused} refusals in {:.1?}", began.elapsed());
     assert!(refused as u64 <= most, "{refused} in {:?}", began.elapsed());
 

@@ -121,7 +121,8 @@ impl Stage {
         stage
     }
 
-    async fn apply_policy(&self, settings: &Value) {
+    /// A policy with these settings beside the queue, which is being read once this is over.
+    pub async fn apply_policy(&self, settings: &Value) {
         let mut spec = json!({
             "sources": [{"name": "events", "sqs": {"queueURL": self.queue.url(), "region": REGION}}],
         });

@@ -5,11 +5,12 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use serde_json::json;
 use testbed::aws::Aws;
 use testbed::operator::{control_plane, install_account, install_kinds};
 use tokio::process::Command;
 
-use crate::stage::{binary, repository, start, turn};
+use crate::stage::{Stage, binary, repository, start, turn};
 
 /// How long a process that can not start may take to say so.
 const SAYS_WITHIN: Duration = Duration::from_secs(10);
@@ -35,6 +36,33 @@ async fn started_before_its_kinds_are_installed_it_names_them_and_is_ready_once_
     install_kinds(&control_plane, repository()).await.unwrap();
     operator.await_ready().await.unwrap();
     operator.process().check().unwrap();
+}
+
+#[tokio::test]
+async fn kinds_that_are_deleted_and_installed_again_are_watched_again_without_a_restart() {
+    let stage = Stage::new(json!({})).await;
+    let delete = [
+        "delete",
+        "crd",
+        "terminationpolicies.nodetermination.dev",
+        "nodeterminations.nodetermination.dev",
+    ];
+    stage.control_plane.kubectl(&delete).await.unwrap();
+    let told = async {
+        let said = "does not serve this kind, trying again: are the custom resource definitions";
+        while !stage.first.process().logs().contains(said) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(())
+    };
+    stage.within("the log tells of it", told).await;
+    install_kinds(&stage.control_plane, repository())
+        .await
+        .unwrap();
+    stage.apply_policy(&json!({})).await;
+    stage.interrupt(&stage.nodes[0]);
+    stage.await_cordoned(&stage.nodes[0]).await;
+    stage.first.process().check().unwrap();
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use super::settings::{Destination, Trouble};
 use crate::api::termination::NotificationState;
 use crate::clock;
 use crate::controller::metrics;
-use crate::notify::{Answer, Message, template};
+use crate::notify::{Answer, Message};
 
 /// What a person has to mend is looked at again after this: their edit, or the Secret's, wakes nobody.
 const MENDED_AFTER: Duration = Duration::from_secs(15);
@@ -56,12 +56,13 @@ impl Notifier {
             variables,
         } = destination;
         let message = Message::of(&task.object, &task.row, self.cluster.as_deref());
-        let body = match &notification.template {
-            None => serde_json::to_string(&message).unwrap_or_default(),
-            Some(text) => match template::render(text, &message, &task.object, &variables) {
-                Ok(body) => body,
-                Err(fault) => return again(&Trouble::template(&notification.name, &fault.bare())),
-            },
+        let object = task.object.clone();
+        let body = self
+            .templates
+            .body(&notification, message.clone(), object, variables);
+        let body = match body.await {
+            Ok(body) => body,
+            Err(fault) => return again(&Trouble::template(&notification.name, &fault.bare())),
         };
         if body.trim().is_empty() {
             return End::Settled(NotificationState::Skipped, None, None);

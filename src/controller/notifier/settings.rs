@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::Notifier;
 use crate::api::policy::{Notification, SecretKeyRef, TerminationPolicy, ValueSource};
 use crate::cluster::secrets::{self, Found, NOTIFICATION_LABEL};
-use crate::notify::{self, BadRequest, Post, template};
+use crate::notify::{self, BadRequest, Post};
 
 /// A Secret is read again after this: most are never changed,
 const KEPT: Duration = Duration::from_mins(5);
@@ -83,9 +83,8 @@ impl Notifier {
         let mut troubles = Vec::new();
         for notification in &policy.spec.notifications {
             let name = notification.name.as_str();
-            let mut trouble = template::check(notification)
-                .err()
-                .map(|fault| Trouble::template(name, &fault));
+            let checked = self.templates.check(notification).await;
+            let mut trouble = checked.err().map(|fault| Trouble::template(name, &fault));
             if trouble.is_none() {
                 trouble = self.post(notification).await.err();
             }

@@ -152,8 +152,8 @@ fn a_failed_pass_comes_again_ever_later_but_misses_no_time_that_it_had_named() {
         (9, 1.0, false, Some(40.0), 15.0),
         (9, 1.0, false, Some(0.0), 0.5),
         (1, 0.0, false, Some(0.0), 0.25),
-        (1, 0.5, true, None, 5.0),
-        (9, 0.5, true, None, 5.0),
+        (1, 0.0, true, None, 0.25),
+        (9, 1.0, true, None, 5.0),
         (9, 0.5, true, Some(3.0), 3.0),
     ] {
         let found = wait(failures, jitter, forbidden, wake.map(second));

@@ -60,11 +60,14 @@ fn wrong(order: &Order, pod: &PodLife, history: &History) -> Option<String> {
     }
     let budgets: Vec<&BudgetLife> = history.budgets_of(pod).collect();
     let room = |b: &&BudgetLife| had_room(b, order.time);
-    let troubled = history.troubles.touch(
-        order.time,
-        order.time,
-        &[Cause::Api, Cause::Connections, Cause::Leader],
-    );
+    // An API server that has only just started forbids everything: a deletion that was due then is sent until it passes.
+    let mut forbidden = history
+        .orders
+        .iter()
+        .filter(|o| o.pod == order.pod && o.code == 403 && o.time < order.time);
+    let due = forbidden.next().map_or(order.time, |first| first.time);
+    let causes = [Cause::Api, Cause::Connections, Cause::Leader];
+    let troubled = history.troubles.touch(due, due, &causes);
     if budgets.is_empty() {
         // An eviction that was not answered is not sent again at the last moment: the deletion is surer.
         return (!troubled).then(|| "it was deleted, and has no budget".to_owned());
@@ -72,7 +75,6 @@ fn wrong(order: &Order, pod: &PodLife, history: &History) -> Option<String> {
     if budgets.len() == 1 && !troubled && budgets.iter().all(room) {
         return Some("it was deleted, and its budget had room".to_owned());
     }
-    let causes = [Cause::Api, Cause::Connections, Cause::Leader];
     let excused = history
         .troubles
         .begin(order.time, after(order.time, WRITTEN_SECONDS), &causes);
@@ -143,6 +145,16 @@ mod tests {
         let mut roomy = deleted(45);
         roomy.budgets[0].room = vec![(at(0), 1)];
         assert_eq!(check(&roomy).len(), 1);
+        roomy.troubles.0.push(trouble(Cause::Api, 30, 31));
+        assert_eq!(check(&roomy).len(), 1, "that was over long since");
+        let due = Order {
+            time: at(31),
+            code: 403,
+            ..roomy.orders.last().unwrap().clone()
+        };
+        roomy.orders.push(due);
+        assert_eq!(check(&roomy).len(), 0, "the server had only just started");
+        roomy.orders.pop();
         roomy.budgets[0].room.push((at(43), 0));
         assert_eq!(check(&roomy).len(), 0, "the room was taken meanwhile");
         let mut free = deleted(45);

@@ -65,10 +65,8 @@ impl Entry {
             Answer::RoleMissing { message } => {
                 // One call in a while asks for all pods: most of these cost nothing, and none is to wait once it is granted.
                 self.blocked(BlockReason::Forbidden, None, message.clone(), now);
-                State::BackOff {
-                    until: later(now, BACK_OFF_FIRST),
-                    after: verb,
-                }
+                let wait = doubled(LOOK_AGAIN, self.failures).min(BACK_OFF_FIRST);
+                self.back_off(wait, verb, now)
             }
             Answer::Denied {
                 reason,

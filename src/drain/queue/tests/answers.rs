@@ -33,11 +33,11 @@ fn a_denial_backs_off_from_five_seconds_to_a_minute() {
 }
 
 #[test]
-fn a_missing_role_is_asked_for_every_five_seconds_however_long_it_is_missing() {
+fn a_missing_role_is_asked_for_soon_at_first_then_every_five_seconds_however_long_it_is_missing() {
     let missing = Answer::RoleMissing {
         message: "create pods/eviction".into(),
     };
-    assert_eq!(sent_at(&missing, 31), [0, 5, 10, 15, 20, 25, 30]);
+    assert_eq!(sent_at(&missing, 31), [0, 1, 3, 7, 12, 17, 22, 27]);
 }
 
 #[test]
