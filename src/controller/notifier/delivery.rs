@@ -56,10 +56,10 @@ impl Notifier {
             variables,
         } = destination;
         let message = Message::of(&task.object, &task.row, self.cluster.as_deref());
-        let object = task.object.clone();
+        let (id, object) = (message.id.clone(), task.object.clone());
         let body = self
             .templates
-            .body(&notification, message.clone(), object, variables);
+            .body(&notification, message, object, variables);
         let body = match body.await {
             Ok(body) => body,
             Err(fault) => return again(&Trouble::template(&notification.name, &fault.bare())),
@@ -72,7 +72,7 @@ impl Notifier {
             let said = "leadership ended before it was sent".to_owned();
             return End::Again(said, Duration::ZERO);
         }
-        match self.sender.send(post, &message.id, body).await {
+        match self.sender.send(post, &id, body).await {
             Answer::Accepted => End::Settled(NotificationState::Sent, Some(clock::now()), None),
             // With a token that was replaced since, the last word of an incident would be lost.
             Answer::Refused(said) if self.secrets.doubt(&notification) => {

@@ -35,10 +35,11 @@ impl Templates {
             return verdict.said;
         }
         let looked = notification.clone();
-        match in_time(move || template::check(&looked)).await {
-            Some(said) => self.keep(notification, said, None),
-            None => self.slow(notification),
-        }
+        let Some(said) = in_time(move || template::check(&looked)).await else {
+            return Err(self.slow(notification));
+        };
+        self.keep(notification, said.clone(), None);
+        said
     }
 
     /// The body of that notification: the message itself, or what its template makes of it.
@@ -59,10 +60,8 @@ impl Templates {
         {
             return Err(fault);
         }
-        match in_time(move || template::render(&text, &message, &object, &variables)).await {
-            Some(body) => body,
-            None => self.slow(notification).map(|()| String::new()),
-        }
+        let body = in_time(move || template::render(&text, &message, &object, &variables)).await;
+        body.unwrap_or_else(|| Err(self.slow(notification)))
     }
 
     fn known(&self, notification: &Notification) -> Option<Verdict> {
@@ -70,27 +69,20 @@ impl Templates {
         verdict.filter(|v| v.until.is_none_or(|until| Instant::now() < until))
     }
 
-    fn slow(&self, notification: &Notification) -> Result<(), Fault> {
+    /// Takes down that it was not over in time, which is the fault.
+    fn slow(&self, notification: &Notification) -> Fault {
         let fault = Fault::new(format!("it takes longer than {} s", LIMIT.as_secs()));
-        self.keep(notification, Err(fault), Some(Instant::now() + SLOW))
+        let until = Instant::now() + SLOW;
+        self.keep(notification, Err(fault.clone()), Some(until));
+        fault
     }
 
-    fn keep(
-        &self,
-        notification: &Notification,
-        said: Result<(), Fault>,
-        until: Option<Instant>,
-    ) -> Result<(), Fault> {
+    fn keep(&self, notification: &Notification, said: Result<(), Fault>, until: Option<Instant>) {
         let mut verdicts = self.lock();
         if verdicts.len() >= KEPT {
             verdicts.clear();
         }
-        let verdict = Verdict {
-            said: said.clone(),
-            until,
-        };
-        verdicts.insert(key(notification), verdict);
-        said
+        verdicts.insert(key(notification), Verdict { said, until });
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Verdict>> {
@@ -141,7 +133,7 @@ mod tests {
         let templates = Templates::default();
         let good = notification("{}");
         assert_eq!(templates.check(&good).await, Ok(()));
-        let fault = templates.slow(&good).unwrap_err();
+        let fault = templates.slow(&good);
         assert_eq!(fault.to_string(), "the template: it takes longer than 2 s");
         assert_eq!(templates.check(&good).await, Err(fault.clone()));
         let row = json!({"name": "hook", "stage": "Drained", "state": "Pending", "reachedAt": "2026-01-01T00:00:00Z"});
