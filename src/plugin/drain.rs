@@ -4,6 +4,7 @@ use kube::ResourceExt;
 use kube::core::ObjectMeta;
 
 use super::record::{self, REASON, is_by_hand, is_open};
+use super::target::NAME_MAX;
 use super::{CALL, output};
 use crate::api::bounded;
 use crate::api::policy::{Action, Mode};
@@ -15,8 +16,6 @@ use crate::lifecycle::action;
 
 /// The longest reason that is kept, in bytes.
 const REASON_MAX: usize = 1024;
-/// The longest name of an object, in bytes (RFC 1123 subdomain).
-const NAME_MAX: usize = 253;
 
 /// What is to be done.
 #[derive(Debug, PartialEq)]

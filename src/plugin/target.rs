@@ -5,6 +5,9 @@ use kube::ResourceExt;
 use super::record::is_open;
 use crate::api::termination::NodeTermination;
 
+/// The longest name of an object, in bytes (RFC 1123 subdomain).
+pub(super) const NAME_MAX: usize = 253;
+
 /// What a person has typed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
@@ -99,7 +102,7 @@ pub fn object_name(text: &str) -> Result<String, String> {
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
     let ends = |c: char| c == '-' || c == '.';
     let none =
-        text.is_empty() || text.len() > 253 || text.starts_with(ends) || text.ends_with(ends);
+        text.is_empty() || text.len() > NAME_MAX || text.starts_with(ends) || text.ends_with(ends);
     if none || !text.chars().all(allowed) {
         return Err(format!(
             "`{text}` can be no name: names are lower-case letters, digits, hyphens and dots"

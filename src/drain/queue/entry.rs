@@ -21,11 +21,11 @@ const PROBE_AFTER: SignedDuration = SignedDuration::from_secs(150);
 const EXPECT_IN_VIEW: SignedDuration = SignedDuration::from_secs(30);
 /// A budget whose status was contended, or not observed yet, is tried again after this (the server's own advice).
 const BUDGET_PAUSE: SignedDuration = SignedDuration::from_secs(10);
-/// A refused or failed pod is tried again after this, doubled each time (but not for want of a role),
+/// A refused or failed pod is tried again after this, doubled each time; for want of a role after this at the latest,
 const BACK_OFF_FIRST: SignedDuration = SignedDuration::from_secs(5);
 /// up to this.
 const BACK_OFF_LAST: SignedDuration = SignedDuration::from_secs(60);
-/// After an unknown outcome or a conflict the view is given this long to tell.
+/// After an unknown outcome or a conflict the view is given this long to tell; for want of a role it is the first wait.
 const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(1);
 
 /// A pod's place in the order: earliest latest-start, then tier, then the longest grace. Of equally urgent nodes one
