@@ -10,6 +10,7 @@ mod report;
 mod states;
 mod triggers;
 mod turns;
+mod writes;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Deref;
@@ -22,6 +23,7 @@ use kube::ResourceExt;
 use kube::runtime::controller::{self, Action};
 use kube::runtime::{applier, reflector::ObjectRef};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::Notifier;
 use super::leading::Parts;
@@ -29,10 +31,11 @@ use crate::api::termination::{EffectivePolicy, NodeTermination, Phase};
 use crate::aws::HookCache;
 use crate::clock;
 use crate::cluster::{self, Attachments, Guarded, Views};
-use crate::lifecycle::{self, Outcome};
+use crate::lifecycle::{self, Effect, Outcome};
 use memory::Memories;
 use states::States;
 use turns::Turns;
+use writes::Writes;
 
 /// The loop turns at least this often.
 const TURN: Duration = Duration::from_secs(5);
@@ -65,6 +68,7 @@ pub struct Context {
     hooks: HookCache,
     memories: Memories,
     turns: Turns,
+    writes: Writes,
 }
 
 impl Deref for Context {
@@ -113,6 +117,7 @@ impl Context {
             hooks: HookCache::default(),
             memories: Memories::default(),
             turns: Turns::default(),
+            writes: Writes::default(),
         }
     }
 }
@@ -121,6 +126,7 @@ impl Context {
 pub async fn run(context: Arc<Context>, stop: CancellationToken) {
     tokio::join!(
         states::run(context.clone(), stop.clone()),
+        writes::run(context.clone(), stop.clone()),
         passes(context, stop)
     );
 }
@@ -128,11 +134,11 @@ pub async fn run(context: Arc<Context>, stop: CancellationToken) {
 async fn passes(context: Arc<Context>, stop: CancellationToken) {
     let pulse = context.health.pulse("termination controller", SILENCE_MAX);
     let triggers = triggers::stream(&context).take_until(stop.cancelled_owned());
-    // As many passes as open incidents: a cordon must not wait for a pass that waits for its turn to write a status.
+    // As many passes as open incidents: a cordon must not wait for a pass that waits for AWS.
     let config = controller::Config::default();
-    let store = context.terminations.store();
+    let (store, gone) = (context.terminations.store(), context.clone());
     let mut passes = applier(
-        |object, context| Box::pin(reconcile(object, context)),
+        |object, context| Box::pin(on_its_own(object, context)),
         back_off,
         context,
         store,
@@ -145,11 +151,30 @@ async fn passes(context: Arc<Context>, stop: CancellationToken) {
         tokio::select! {
             pass = passes.next() => match pass {
                 Some(Err(error @ controller::Error::QueueError(_))) => tracing::error!(%error, "the termination controller's queue failed"),
+                // No pass ran that could have taken its turn, or given it back.
+                Some(Err(controller::Error::ObjectNotFound(object))) => gone.writes.forget(&object.name),
                 Some(_) => {}
                 None => return,
             },
             _ = turn.tick() => pulse.beat(),
         }
+    }
+}
+
+/// One pass, as a task: kube polls all passes under way whenever one of them is woken, and in a burst a thousand wait
+/// for the turn of their cordon.
+async fn on_its_own(
+    object: Arc<Guarded<NodeTermination>>,
+    context: Arc<Context>,
+) -> Result<Action, Error> {
+    let pass = AbortOnDropHandle::new(tokio::spawn(reconcile(object, context)));
+    match pass.await {
+        Ok(result) => result,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime ends, and whoever waits here with it.
+            Err(_) => std::future::pending().await,
+        },
     }
 }
 
@@ -159,12 +184,15 @@ async fn reconcile(
     object: Arc<Guarded<NodeTermination>>,
     context: Arc<Context>,
 ) -> Result<Action, Error> {
+    let name = object.name_any();
+    context.writes.enter(&name);
     let result = match &object.0 {
         Ok(object) => pass(object, &context).await,
         Err(invalid) => Err(Error::Unreadable(invalid.to_string())),
     };
+    context.writes.leave(&name);
     // It may have gone while the pass ran, which has told of it since.
-    context.unless_gone(reference(&object.name_any()));
+    context.unless_gone(reference(&name));
     match &result {
         Ok(_) => context.metrics.pass("termination", "Success"),
         Err(error) => context.metrics.pass("termination", error.reason()),
@@ -199,6 +227,13 @@ async fn round(
     if context.term.is_over() {
         // Unless the lease was renewed in this very moment, whoever leads next looks again.
         return Ok((Some(clock::now() + report::CALL_AGAIN), false));
+    }
+    if decision.finishing && !context.may_write(&seen.object) {
+        // What the last report tells would be lost if its pods were looked at no longer.
+        return Ok((decision.wake, false));
+    }
+    if !decision.finishing && effects.iter().any(Effect::may_take_long) {
+        context.writes.put_off(&object.name_any());
     }
     let (outcomes, failure) = act::act(&seen.object, &view, effects, context).await;
     let view = seen.view(context, &turn, clock::now());
@@ -291,6 +326,13 @@ fn jitter(name: &str) -> f64 {
 }
 
 impl Context {
+    /// Whether it is the incident's turn to write, in this pass. If not, it gets in line.
+    fn may_write(&self, object: &NodeTermination) -> bool {
+        let (name, writes) = (object.name_any(), &self.writes);
+        let turn = writes.turn(&name, &self.gate);
+        turn.map(|turn| writes.keep(&name, turn)).is_some()
+    }
+
     /// Whether no other incident is about to drain the node of that UID, or drains it.
     fn is_free(&self, node_uid: &str, incident: &str) -> bool {
         let drains = |name: &String| {

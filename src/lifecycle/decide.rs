@@ -261,8 +261,7 @@ impl Pass<'_> {
                 return false;
             }
             if self.is_told_to_be_left_open(node) {
-                // Nothing but the report is waited for.
-                self.wake_at(self.view.now);
+                // Nothing but the report is waited for: when it is written, the object has changed.
                 return false;
             }
             let kind = action::most_urgent(&self.signals);

@@ -110,6 +110,12 @@ impl Effect {
                 | Self::Complete { .. }
         )
     }
+
+    /// It may take long: AWS may, and in a burst a cordon waits for its turn.
+    #[must_use]
+    pub fn may_take_long(&self) -> bool {
+        self.is_of_aws() || matches!(self, Self::Cordon { .. })
+    }
 }
 
 /// What came of an effect, as far as the record must tell.

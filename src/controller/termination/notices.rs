@@ -53,7 +53,9 @@ pub(super) async fn close(
     if status == *before {
         return Ok(offer(object, &status, context));
     }
-    let turn = context.gate.status().await;
+    let Some(turn) = context.writes.turn(&object.name_any(), &context.gate) else {
+        return Ok(None);
+    };
     if context.term.is_over() {
         return Ok(Some(clock::now() + report::CALL_AGAIN));
     }

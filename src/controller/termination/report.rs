@@ -36,7 +36,7 @@ const COUNTED_WITHIN: Duration = Duration::from_secs(2);
 /// An incident whose lifecycle call failed is looked at again after this.
 pub(super) const CALL_AGAIN: Duration = Duration::from_secs(5);
 
-/// Writes the record if there is something new to say. Returns when to look again.
+/// Writes the record if there is something new to say and its turn has come. Returns when to look again.
 pub(super) async fn report(
     seen: &Seen,
     status: NodeTerminationStatus,
@@ -59,14 +59,23 @@ pub(super) async fn report(
         Due::At(time) => return Ok([again, Some(time)].into_iter().flatten().min()),
         Due::Now => {}
     }
-    let turn = context.gate.status().await;
+    // What was not written is decided anew: above all, an incident is not finished before the record says so.
+    let decide_anew = || {
+        let as_before = |memory: &mut Memory| memory.status.clone_from(&object.status);
+        context.memories.with(object, as_before);
+    };
+    let Some(turn) = context.writes.turn(&object.name_any(), &context.gate) else {
+        if finishing {
+            decide_anew();
+        }
+        return Ok(again);
+    };
     if context.term.is_over() {
         // The next leader's report is not to be undone by one that was kept back.
-        let decided_anew = |memory: &mut Memory| memory.status.clone_from(&object.status);
-        context.memories.with(object, decided_anew);
+        decide_anew();
         return Ok(Some(clock::now() + CALL_AGAIN));
     }
-    // Boxed: a thousand passes may wait for their turn, and only those that have it need room for a request.
+    // Boxed: a thousand passes may wait for the turn of their cordon, without room for this request.
     let write = Box::pin(status::report(
         &context.clients.control,
         object,
@@ -76,11 +85,8 @@ pub(super) async fn report(
     let written = write.await;
     drop(turn);
     if let Err(error) = written {
-        // What was not written is decided anew: above all, an incident is not finished before the record says so.
         if finishing {
-            context
-                .memories
-                .with(object, |memory| memory.status.clone_from(&object.status));
+            decide_anew();
         }
         return if error.is_not_found() {
             Ok(None)

@@ -1,8 +1,5 @@
 //! When a failed pass comes again, what a leader does not write once its term is over, and who settles a notification.
 
-use std::pin::pin;
-
-use futures::FutureExt;
 use serde_json::{Value, json};
 
 use super::*;
@@ -18,54 +15,51 @@ fn context(replica: &Replica) -> Context {
     Context::new(parts, views, attachments, replica.notifier())
 }
 
-/// Lets something be written that waits for its turn while the term runs out, then something that does not.
-/// Returns what came of each: whether it is looked at again, and whether it was written.
+/// Lets something be written whose turn has not come, and again when it has: the term may have run out since. Returns
+/// what came of it then, whether it is looked at again and whether it was written, and the record that is gone by.
 async fn frozen_and_not<T>(
-    write: impl AsyncFn(Arc<Context>) -> Result<Option<T>, cluster::Error>,
-) -> [(bool, bool); 2] {
+    write: impl AsyncFn(&Context) -> Result<Option<T>, cluster::Error>,
+) -> [(bool, bool, Option<Phase>); 2] {
     let mut came = Vec::new();
     for freezes in [true, false] {
         let server = Server::default();
         let replica = Replica::new(&server);
         let context = Arc::new(context(&replica));
+        let (mut called, stop) = (context.writes.changes(), CancellationToken::new());
+        let calling = tokio::spawn(writes::run(context.clone(), stop.clone()));
         let urgent = context.gate.cordon().await;
-        let mut writing = pin!(write(context.clone()));
-        let waits = writing.as_mut().now_or_never().is_none();
-        assert!(waits, "cordons go first");
+        assert!(write(&context).await.unwrap().is_none());
+        assert!(server.statuses().is_empty(), "cordons go first");
+        drop(urgent);
+        assert_eq!(&*called.recv().await.unwrap(), "incident");
         if freezes {
             replica.freeze();
         }
-        drop(urgent);
-        let again = writing.await.unwrap().is_some();
-        came.push((again, !server.statuses().is_empty()));
+        let again = write(&context).await.unwrap().is_some();
+        let left = context.memories.status("incident").and_then(|s| s.phase);
+        came.push((again, !server.statuses().is_empty(), left));
+        stop.cancel();
+        calling.await.unwrap();
     }
     came.try_into().unwrap()
 }
 
-const AGAIN: (bool, bool) = (true, false);
-const WRITTEN: (bool, bool) = (false, true);
-
 #[tokio::test(start_paused = true)]
-async fn a_report_that_waited_until_the_term_was_over_is_not_written_and_is_decided_anew() {
+async fn a_report_whose_turn_comes_when_the_term_is_over_is_not_written_and_is_decided_anew() {
     let object = incident(&json!({"phase": "Pending"}));
     let came = frozen_and_not(async |context| {
-        let seen = observe::observe(&object, &context);
+        let seen = observe::observe(&object, context);
+        let before = seen.object.status.as_ref().and_then(|s| s.phase);
+        assert_eq!(before, Some(Phase::Pending), "nothing was finished");
         let status = NodeTerminationStatus {
-            phase: Some(Phase::Waiting),
+            phase: Some(Phase::Completed),
             ..NodeTerminationStatus::default()
         };
-        let reported = report::report(&seen, status.clone(), false, &context).await;
-        let left = context.memories.status("incident");
-        let written = matches!(reported, Ok(None));
-        let expected = if written {
-            Some(status)
-        } else {
-            object.status.clone()
-        };
-        assert_eq!(left, expected);
-        reported
+        report::report(&seen, status, true, context).await
     });
-    assert_eq!(came.await, [AGAIN, WRITTEN]);
+    let again = (true, false, Some(Phase::Pending));
+    let written = (false, true, Some(Phase::Completed));
+    assert_eq!(came.await, [again, written]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -78,8 +72,9 @@ async fn what_became_of_a_notification_is_not_written_once_the_term_is_over() {
         sent_at: Some(clock::now()),
         message: None,
     }];
-    let came = frozen_and_not(async |context| notices::close(&object, &sent, &context).await);
-    assert_eq!(came.await, [AGAIN, WRITTEN]);
+    let came = frozen_and_not(async |context| notices::close(&object, &sent, context).await);
+    let written = (false, true, Some(Phase::Completed));
+    assert_eq!(came.await, [(true, false, None), written]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,4 +1,4 @@
-//! What wakes a pass: the incident itself, its node, the node's pods, and the eviction engine.
+//! What wakes a pass: the incident itself, its turn to write, its node, the node's pods, and the eviction engine.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -35,6 +35,8 @@ pub(super) fn stream(
     });
     let states = received(context.states.changes())
         .map(|answered: Option<Arc<str>>| answered.map(|name| vec![reference(&name)]));
+    let writes = received(context.writes.changes())
+        .map(|called: Option<Arc<str>>| called.map(|name| vec![reference(&name)]));
     let notified = received(context.notifier.changes())
         .map(|told: Option<Arc<str>>| told.map(|name| vec![reference(&name)]));
     let nodes = received(context.nodes.changes());
@@ -63,6 +65,7 @@ pub(super) fn stream(
             policies.boxed(),
             turns.boxed(),
             states.boxed(),
+            writes.boxed(),
             notified.boxed(),
             by_node.boxed(),
         ]))
@@ -109,6 +112,7 @@ impl Context {
         }
         self.turns.forget(&incident.name);
         self.states.forget(&incident.name);
+        self.writes.forget(&incident.name);
         self.attachments.leave(&incident.name);
         if let Some(node_uid) = self.memories.forget(&incident.name)
             && self.is_free(&node_uid, &incident.name)

@@ -1,0 +1,250 @@
+//! Who waits to write on a record: a turn comes by the write gate, as the lowest class.
+//!
+//! Nobody waits for it in a pass. kube polls every pass under way whenever one of them is woken, so that thousands which
+//! wait cost more than all that they do; and whatever else happens to an incident must not wait for its report.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{Notify, OwnedSemaphorePermit, broadcast};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::Context;
+use crate::cluster::Gate;
+
+/// A subscriber that falls further behind than this looks at everything again.
+const CHANGES: usize = 1024;
+
+/// The line of all incidents that have something to write.
+pub(super) struct Writes {
+    line: Mutex<Line>,
+    more: Notify,
+    /// Incidents whose turn has come.
+    changes: broadcast::Sender<Arc<str>>,
+}
+
+#[derive(Default)]
+struct Line {
+    /// In order, with the time of asking. Those who have left are still named here.
+    order: VecDeque<(Arc<str>, Instant)>,
+    waiting: HashSet<Arc<str>>,
+    /// Whose turn it is, and when it was asked for: until a pass takes it, or has no use for it.
+    called: HashMap<Arc<str>, (OwnedSemaphorePermit, Instant)>,
+    /// Those with a pass under way. They are not called before it is over: it may take long.
+    running: HashSet<Arc<str>>,
+}
+
+impl Default for Writes {
+    fn default() -> Self {
+        Self {
+            line: Mutex::default(),
+            more: Notify::new(),
+            changes: broadcast::Sender::new(CHANGES),
+        }
+    }
+}
+
+impl Writes {
+    /// A pass of the incident begins.
+    pub(super) fn enter(&self, incident: &str) {
+        self.lock().running.insert(incident.into());
+    }
+
+    /// It is over; a turn that it had no use for is the next one's.
+    pub(super) fn leave(&self, incident: &str) {
+        let line = &mut *self.lock();
+        line.running.remove(incident);
+        line.called.remove(incident);
+        self.more.notify_one();
+    }
+
+    /// The incident's turn, if it is: it has been called, or nobody is before it. Else it gets in line, and is told.
+    pub(super) fn turn(&self, incident: &str, gate: &Gate) -> Option<OwnedSemaphorePermit> {
+        let line = &mut *self.lock();
+        if let Some((turn, _)) = line.called.remove(incident) {
+            return Some(turn);
+        }
+        if line.waiting.is_empty()
+            && let Some(turn) = gate.status_at_once()
+        {
+            return Some(turn);
+        }
+        let incident: Arc<str> = incident.into();
+        if line.waiting.insert(incident.clone()) {
+            line.order.push_back((incident, Instant::now()));
+            self.more.notify_one();
+        }
+        None
+    }
+
+    /// The pass has more to write in this turn.
+    pub(super) fn keep(&self, incident: &str, turn: OwnedSemaphorePermit) {
+        let kept = (turn, Instant::now());
+        self.lock().called.insert(incident.into(), kept);
+    }
+
+    /// Something that may take long goes first: the incident, if it has been called, is the first in line again.
+    pub(super) fn put_off(&self, incident: &str) {
+        let line = &mut *self.lock();
+        if let Some((incident, (_, asked))) = line.called.remove_entry(incident)
+            && line.waiting.insert(incident.clone())
+        {
+            line.order.push_front((incident, asked));
+        }
+    }
+
+    /// Names of incidents whose turn has come, from now on.
+    pub(super) fn changes(&self) -> broadcast::Receiver<Arc<str>> {
+        self.changes.subscribe()
+    }
+
+    /// The incident's object is gone.
+    pub(super) fn forget(&self, incident: &str) {
+        let line = &mut *self.lock();
+        line.waiting.remove(incident);
+        line.called.remove(incident);
+    }
+
+    /// Waits until somebody is in line who may be called; since when the first of them is.
+    async fn first(&self) -> Instant {
+        loop {
+            if let Some((_, asked)) = self.lock().first() {
+                return asked;
+            }
+            self.more.notified().await;
+        }
+    }
+
+    /// Gives the turn to the first in line.
+    fn call(&self, turn: OwnedSemaphorePermit) {
+        let line = &mut *self.lock();
+        if let Some((incident, asked)) = line.first() {
+            line.waiting.remove(&incident);
+            line.called.insert(incident.clone(), (turn, asked));
+            // Nobody listens while the last leader task ends.
+            let _ = self.changes.send(incident);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Line> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Line {
+    /// The first in line who may be called, and since when it waits. Those who have left are passed over.
+    fn first(&mut self) -> Option<(Arc<str>, Instant)> {
+        while let Some((incident, _)) = self.order.front()
+            && !self.waiting.contains(incident)
+        {
+            self.order.pop_front();
+        }
+        let may = |(incident, _): &&(Arc<str>, Instant)| {
+            self.waiting.contains(incident) && !self.running.contains(incident)
+        };
+        self.order.iter().find(may).cloned()
+    }
+}
+
+/// Calls one after the other until `stop`.
+pub(super) async fn run(context: Arc<Context>, stop: CancellationToken) {
+    let calling = async {
+        loop {
+            let asked = context.writes.first().await;
+            let Some(turn) = context.gate.status(asked).await else {
+                return;
+            };
+            context.writes.call(turn);
+        }
+    };
+    stop.run_until_cancelled(calling).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn call_next(writes: &Writes, gate: &Gate) -> Arc<str> {
+        let mut told = writes.changes();
+        let turn = gate.status(writes.first().await).await;
+        writes.call(turn.unwrap());
+        told.try_recv().unwrap()
+    }
+
+    fn take_all(gate: &Gate) -> Vec<OwnedSemaphorePermit> {
+        std::iter::from_fn(|| gate.status_at_once()).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn turns_are_given_in_order_and_only_as_many_as_there_are_places() {
+        let (gate, writes) = (Gate::default(), Writes::default());
+        let mut places = take_all(&gate);
+        for name in ["first", "a", "b", "gone", "a"] {
+            assert!(writes.turn(name, &gate).is_none());
+        }
+        places.pop();
+        assert!(writes.turn("late", &gate).is_none(), "others are before it");
+        assert_eq!(&*call_next(&writes, &gate).await, "first");
+        assert!(gate.status_at_once().is_none());
+        writes.leave("first");
+        assert_eq!(&*call_next(&writes, &gate).await, "a");
+        assert!(writes.turn("a", &gate).is_some());
+        writes.forget("b");
+        writes.forget("gone");
+        assert_eq!(&*call_next(&writes, &gate).await, "late");
+        assert!(writes.lock().first().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_incident_is_called_when_its_pass_is_over_and_does_not_keep_a_place_while_it_does_something_else()
+     {
+        let (gate, writes) = (Gate::default(), Writes::default());
+        let mut places = take_all(&gate);
+        writes.enter("slow");
+        for name in ["slow", "quick"] {
+            assert!(writes.turn(name, &gate).is_none());
+        }
+        places.truncate(1);
+        assert_eq!(&*call_next(&writes, &gate).await, "quick");
+        writes.leave("quick");
+        writes.leave("slow");
+        assert_eq!(&*call_next(&writes, &gate).await, "slow");
+        writes.enter("slow");
+        writes.put_off("slow");
+        drop(places);
+        let all = take_all(&gate);
+        assert!(writes.turn("quick", &gate).is_none());
+        drop(all);
+        writes.leave("slow");
+        assert_eq!(&*call_next(&writes, &gate).await, "slow", "it was before");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_is_forgotten_or_has_nothing_to_write_keeps_no_place() {
+        let (gate, writes) = (Gate::default(), Writes::default());
+        let all = take_all(&gate);
+        for name in ["gone", "idle"] {
+            assert!(writes.turn(name, &gate).is_none());
+        }
+        let places = all.len();
+        drop(all);
+        for name in ["gone", "idle"] {
+            assert_eq!(&*call_next(&writes, &gate).await, name);
+        }
+        writes.forget("gone");
+        writes.enter("idle");
+        writes.leave("idle");
+        assert_eq!(take_all(&gate).len(), places);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pass_writes_twice_in_one_turn() {
+        let (gate, writes) = (Gate::default(), Writes::default());
+        let turn = writes.turn("a", &gate).unwrap();
+        let _all = take_all(&gate);
+        assert!(writes.turn("b", &gate).is_none());
+        writes.keep("a", turn);
+        assert!(writes.turn("a", &gate).is_some());
+    }
+}
