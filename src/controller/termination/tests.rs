@@ -15,6 +15,15 @@ fn context(replica: &Replica) -> Context {
     Context::new(parts, views, attachments, replica.notifier())
 }
 
+/// The incident's turn to write comes.
+async fn is_called(context: &Arc<Context>) {
+    let (mut called, stop) = (context.writes.changes(), CancellationToken::new());
+    let calling = tokio::spawn(writes::run(context.clone(), stop.clone()));
+    assert_eq!(&*called.recv().await.unwrap(), "incident");
+    stop.cancel();
+    calling.await.unwrap();
+}
+
 /// Lets something be written whose turn has not come, and again when it has: the term may have run out since. Returns
 /// what came of it then, whether it is looked at again and whether it was written, and the record that is gone by.
 async fn frozen_and_not<T>(
@@ -25,21 +34,17 @@ async fn frozen_and_not<T>(
         let server = Server::default();
         let replica = Replica::new(&server);
         let context = Arc::new(context(&replica));
-        let (mut called, stop) = (context.writes.changes(), CancellationToken::new());
-        let calling = tokio::spawn(writes::run(context.clone(), stop.clone()));
         let urgent = context.gate.cordon().await;
         assert!(write(&context).await.unwrap().is_none());
         assert!(server.statuses().is_empty(), "cordons go first");
         drop(urgent);
-        assert_eq!(&*called.recv().await.unwrap(), "incident");
+        is_called(&context).await;
         if freezes {
             replica.freeze();
         }
         let again = write(&context).await.unwrap().is_some();
         let left = context.memories.status("incident").and_then(|s| s.phase);
         came.push((again, !server.statuses().is_empty(), left));
-        stop.cancel();
-        calling.await.unwrap();
     }
     came.try_into().unwrap()
 }
@@ -133,6 +138,24 @@ async fn a_row_is_settled_whatever_the_policy_says_by_now_so_that_no_record_is_k
         stop.cancel();
         sending.await.unwrap();
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_report_has_its_turn_before_the_pods_that_it_counts_are_looked_at_no_longer() {
+    let (server, mut object) = (Server::default(), incident(&json!({"phase": "Draining"})));
+    object.spec.cancel = true;
+    let replica = Replica::new(&server);
+    let context = Arc::new(context(&replica));
+    context.views.open("node", "", clock::now());
+    let urgent = context.gate.cordon().await;
+    pass(&object, &context).await.unwrap();
+    assert_eq!(context.views.open_count(), 1);
+    assert!(server.statuses().is_empty());
+    drop(urgent);
+    is_called(&context).await;
+    pass(&object, &context).await.unwrap();
+    assert_eq!(context.views.open_count(), 0);
+    assert_eq!(server.statuses()[0]["phase"], "Canceled");
 }
 
 #[test]
