@@ -228,7 +228,7 @@ async fn round(
         // Unless the lease was renewed in this very moment, whoever leads next looks again.
         return Ok((Some(clock::now() + report::CALL_AGAIN), false));
     }
-    if decision.finishing && !context.may_write(&seen.object) {
+    if decision.finishing && !context.may_write(&seen.object).await {
         // What the last report tells would be lost if its pods were looked at no longer.
         return Ok((decision.wake, false));
     }
@@ -327,9 +327,9 @@ fn jitter(name: &str) -> f64 {
 
 impl Context {
     /// Whether it is the incident's turn to write, in this pass. If not, it gets in line.
-    fn may_write(&self, object: &NodeTermination) -> bool {
+    async fn may_write(&self, object: &NodeTermination) -> bool {
         let (name, writes) = (object.name_any(), &self.writes);
-        let turn = writes.turn(&name, &self.gate);
+        let turn = writes.turn(&name, &self.gate).await;
         turn.map(|turn| writes.keep(&name, turn)).is_some()
     }
 

@@ -133,7 +133,7 @@ async fn add_finalizer(object: &NodeTermination, context: &Context) -> Result<()
     if context.memories.with(object, |m| m.finalized_from == seen) {
         return Ok(());
     }
-    if !context.may_write(object) {
+    if !context.may_write(object).await {
         return Ok(());
     }
     status::add_finalizer(&context.clients.control, object).await?;

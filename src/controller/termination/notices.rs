@@ -53,7 +53,8 @@ pub(super) async fn close(
     if status == *before {
         return Ok(offer(object, &status, context));
     }
-    let Some(turn) = context.writes.turn(&object.name_any(), &context.gate) else {
+    let name = object.name_any();
+    let Some(turn) = context.writes.turn(&name, &context.gate).await else {
         return Ok(None);
     };
     if context.term.is_over() {

@@ -64,7 +64,8 @@ pub(super) async fn report(
         let as_before = |memory: &mut Memory| memory.status.clone_from(&object.status);
         context.memories.with(object, as_before);
     };
-    let Some(turn) = context.writes.turn(&object.name_any(), &context.gate) else {
+    let name = object.name_any();
+    let Some(turn) = context.writes.turn(&name, &context.gate).await else {
         if finishing {
             decide_anew();
         }

@@ -33,6 +33,8 @@ struct Line {
     called: HashMap<Arc<str>, (OwnedSemaphorePermit, Instant)>,
     /// Those with a pass under way. They are not called before it is over: it may take long.
     running: HashSet<Arc<str>>,
+    /// Those among them who let others go before them, and since when they waited.
+    put_off: HashMap<Arc<str>, Instant>,
 }
 
 impl Default for Writes {
@@ -56,11 +58,21 @@ impl Writes {
         let line = &mut *self.lock();
         line.running.remove(incident);
         line.called.remove(incident);
+        line.put_off.remove(incident);
         self.more.notify_one();
     }
 
     /// The incident's turn, if it is: it has been called, or nobody is before it. Else it gets in line, and is told.
-    pub(super) fn turn(&self, incident: &str, gate: &Gate) -> Option<OwnedSemaphorePermit> {
+    /// Whoever was called and let others go waits here: in line it would be called again for the same pass.
+    pub(super) async fn turn(&self, incident: &str, gate: &Gate) -> Option<OwnedSemaphorePermit> {
+        let put_off = self.lock().put_off.remove(incident);
+        match put_off {
+            Some(asked) => gate.status(asked).await,
+            None => self.turn_at_once(incident, gate),
+        }
+    }
+
+    fn turn_at_once(&self, incident: &str, gate: &Gate) -> Option<OwnedSemaphorePermit> {
         let line = &mut *self.lock();
         if let Some((turn, _)) = line.called.remove(incident) {
             return Some(turn);
@@ -84,13 +96,11 @@ impl Writes {
         self.lock().called.insert(incident.into(), kept);
     }
 
-    /// Something that may take long goes first: the incident, if it has been called, is the first in line again.
+    /// Something that may take long goes first: an incident that has been called lets others go meanwhile.
     pub(super) fn put_off(&self, incident: &str) {
         let line = &mut *self.lock();
-        if let Some((incident, (_, asked))) = line.called.remove_entry(incident)
-            && line.waiting.insert(incident.clone())
-        {
-            line.order.push_front((incident, asked));
+        if let Some((incident, (_, asked))) = line.called.remove_entry(incident) {
+            line.put_off.insert(incident, asked);
         }
     }
 
@@ -165,6 +175,9 @@ pub(super) async fn run(context: Arc<Context>, stop: CancellationToken) {
 mod tests {
     use super::*;
 
+    /// How many write at once.
+    const STATUSES: usize = 4;
+
     async fn call_next(writes: &Writes, gate: &Gate) -> Arc<str> {
         let mut told = writes.changes();
         let turn = gate.status(writes.first().await).await;
@@ -181,15 +194,18 @@ mod tests {
         let (gate, writes) = (Gate::default(), Writes::default());
         let mut places = take_all(&gate);
         for name in ["first", "a", "b", "gone", "a"] {
-            assert!(writes.turn(name, &gate).is_none());
+            assert!(writes.turn(name, &gate).await.is_none());
         }
         places.pop();
-        assert!(writes.turn("late", &gate).is_none(), "others are before it");
+        assert!(
+            writes.turn("late", &gate).await.is_none(),
+            "others are before it"
+        );
         assert_eq!(&*call_next(&writes, &gate).await, "first");
         assert!(gate.status_at_once().is_none());
         writes.leave("first");
         assert_eq!(&*call_next(&writes, &gate).await, "a");
-        assert!(writes.turn("a", &gate).is_some());
+        assert!(writes.turn("a", &gate).await.is_some());
         writes.forget("b");
         writes.forget("gone");
         assert_eq!(&*call_next(&writes, &gate).await, "late");
@@ -203,7 +219,7 @@ mod tests {
         let mut places = take_all(&gate);
         writes.enter("slow");
         for name in ["slow", "quick"] {
-            assert!(writes.turn(name, &gate).is_none());
+            assert!(writes.turn(name, &gate).await.is_none());
         }
         places.truncate(1);
         assert_eq!(&*call_next(&writes, &gate).await, "quick");
@@ -212,12 +228,13 @@ mod tests {
         assert_eq!(&*call_next(&writes, &gate).await, "slow");
         writes.enter("slow");
         writes.put_off("slow");
-        drop(places);
-        let all = take_all(&gate);
-        assert!(writes.turn("quick", &gate).is_none());
-        drop(all);
+        let free = take_all(&gate);
+        assert_eq!(free.len() + places.len(), STATUSES, "it has none");
+        drop((free, places));
+        // Called again it would do the same again, and again let others go.
+        assert!(writes.turn("slow", &gate).await.is_some());
         writes.leave("slow");
-        assert_eq!(&*call_next(&writes, &gate).await, "slow", "it was before");
+        assert!(writes.lock().first().is_none());
     }
 
     #[tokio::test(start_paused = true)]
@@ -225,9 +242,9 @@ mod tests {
         let (gate, writes) = (Gate::default(), Writes::default());
         let all = take_all(&gate);
         for name in ["gone", "idle"] {
-            assert!(writes.turn(name, &gate).is_none());
+            assert!(writes.turn(name, &gate).await.is_none());
         }
-        let places = all.len();
+        assert_eq!(all.len(), STATUSES);
         drop(all);
         for name in ["gone", "idle"] {
             assert_eq!(&*call_next(&writes, &gate).await, name);
@@ -235,16 +252,16 @@ mod tests {
         writes.forget("gone");
         writes.enter("idle");
         writes.leave("idle");
-        assert_eq!(take_all(&gate).len(), places);
+        assert_eq!(take_all(&gate).len(), STATUSES);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_pass_writes_twice_in_one_turn() {
         let (gate, writes) = (Gate::default(), Writes::default());
-        let turn = writes.turn("a", &gate).unwrap();
+        let turn = writes.turn("a", &gate).await.unwrap();
         let _all = take_all(&gate);
-        assert!(writes.turn("b", &gate).is_none());
+        assert!(writes.turn("b", &gate).await.is_none());
         writes.keep("a", turn);
-        assert!(writes.turn("a", &gate).is_some());
+        assert!(writes.turn("a", &gate).await.is_some());
     }
 }
