@@ -209,7 +209,9 @@ async fn pass(object: &NodeTermination, context: &Context) -> Result<Action, Err
             break next;
         }
     };
-    context.memories.succeeded(&object.name_any());
+    if !context.writes.is_waiting(&object.name_any()) {
+        context.memories.succeeded(&object.name_any());
+    }
     Ok(next.map_or_else(Action::await_change, requeue_at))
 }
 

@@ -261,7 +261,8 @@ impl Pass<'_> {
                 return false;
             }
             if self.is_told_to_be_left_open(node) {
-                // Nothing but the report is waited for: when it is written, the object has changed.
+                // Nothing but the report is waited for. When it is written, the object has changed, if that was seen.
+                self.wake_at(later(self.view.now, QUIET));
                 return false;
             }
             let kind = action::most_urgent(&self.signals);

@@ -1,6 +1,6 @@
 //! Who waits to write on a record: a turn comes by the write gate, as the lowest class.
 //!
-//! Nobody waits for it in a pass. kube polls every pass under way whenever one of them is woken, so that thousands which
+//! It is not waited for in a pass, but by who was called and let others go first. kube polls every pass under way whenever one of them is woken, so that thousands which
 //! wait cost more than all that they do; and whatever else happens to an incident must not wait for its report.
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -26,8 +26,9 @@ pub(super) struct Writes {
 
 #[derive(Default)]
 struct Line {
-    /// In order, with the time of asking. Those who have left are still named here.
+    /// In order, with the time of asking.
     order: VecDeque<(Arc<str>, Instant)>,
+    /// The same, for looking up.
     waiting: HashSet<Arc<str>>,
     /// Whose turn it is, and when it was asked for: until a pass takes it, or has no use for it.
     called: HashMap<Arc<str>, (OwnedSemaphorePermit, Instant)>,
@@ -109,17 +110,25 @@ impl Writes {
         self.changes.subscribe()
     }
 
+    /// Whether the incident is in line.
+    pub(super) fn is_waiting(&self, incident: &str) -> bool {
+        self.lock().waiting.contains(incident)
+    }
+
     /// The incident's object is gone.
     pub(super) fn forget(&self, incident: &str) {
         let line = &mut *self.lock();
-        line.waiting.remove(incident);
+        if line.waiting.remove(incident) {
+            line.order.retain(|(other, _)| **other != *incident);
+        }
         line.called.remove(incident);
     }
 
     /// Waits until somebody is in line who may be called; since when the first of them is.
     async fn first(&self) -> Instant {
         loop {
-            if let Some((_, asked)) = self.lock().first() {
+            let asked = self.lock().first().map(|(_, asked)| asked);
+            if let Some(asked) = asked {
                 return asked;
             }
             self.more.notified().await;
@@ -129,12 +138,21 @@ impl Writes {
     /// Gives the turn to the first in line.
     fn call(&self, turn: OwnedSemaphorePermit) {
         let line = &mut *self.lock();
-        if let Some((incident, asked)) = line.first() {
+        let first = line.first().and_then(|(place, _)| line.order.remove(place));
+        if let Some((incident, asked)) = first {
             line.waiting.remove(&incident);
             line.called.insert(incident.clone(), (turn, asked));
             // Nobody listens while the last leader task ends.
             let _ = self.changes.send(incident);
         }
+    }
+
+    /// Nobody is called any more. A pass under way may still want the turn of one that will have none.
+    fn close(&self) {
+        let Line {
+            called, running, ..
+        } = &mut *self.lock();
+        called.retain(|incident, _| running.contains(incident));
     }
 
     fn lock(&self) -> MutexGuard<'_, Line> {
@@ -143,17 +161,12 @@ impl Writes {
 }
 
 impl Line {
-    /// The first in line who may be called, and since when it waits. Those who have left are passed over.
-    fn first(&mut self) -> Option<(Arc<str>, Instant)> {
-        while let Some((incident, _)) = self.order.front()
-            && !self.waiting.contains(incident)
-        {
-            self.order.pop_front();
-        }
-        let may = |(incident, _): &&(Arc<str>, Instant)| {
-            self.waiting.contains(incident) && !self.running.contains(incident)
-        };
-        self.order.iter().find(may).cloned()
+    /// The place of the first in line who may be called, and since when it waits.
+    fn first(&self) -> Option<(usize, Instant)> {
+        let mut line = self.order.iter().enumerate();
+        let first = line.find(|(_, (incident, _))| !self.running.contains(incident))?;
+        let (place, (_, asked)) = first;
+        Some((place, *asked))
     }
 }
 
@@ -169,6 +182,7 @@ pub(super) async fn run(context: Arc<Context>, stop: CancellationToken) {
         }
     };
     stop.run_until_cancelled(calling).await;
+    context.writes.close();
 }
 
 #[cfg(test)]
@@ -253,6 +267,23 @@ mod tests {
         writes.enter("idle");
         writes.leave("idle");
         assert_eq!(take_all(&gate).len(), STATUSES);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn at_the_end_a_turn_that_no_pass_will_take_is_left_to_those_under_way() {
+        let (gate, writes) = (Gate::default(), Writes::default());
+        let all = take_all(&gate);
+        for name in ["late", "under way"] {
+            assert!(writes.turn(name, &gate).await.is_none());
+        }
+        drop(all);
+        for name in ["late", "under way"] {
+            assert_eq!(&*call_next(&writes, &gate).await, name);
+        }
+        writes.enter("under way");
+        writes.close();
+        assert_eq!(take_all(&gate).len(), STATUSES - 1);
+        assert!(writes.turn("under way", &gate).await.is_some());
     }
 
     #[tokio::test(start_paused = true)]
