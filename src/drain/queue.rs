@@ -223,10 +223,17 @@ impl Queue {
             .collect()
     }
 
-    /// How many of a node's pods were deleted past a refusal since it was first offered.
+    /// How many of a node's pods were deleted past a refusal since it was first offered. A deletion that is under way
+    /// counts: the last report of a drain may not hear of its answer.
     #[must_use]
     pub fn forced(&self, node: &str) -> u32 {
-        self.forced.get(node).copied().unwrap_or_default()
+        let answered = self.forced.get(node).copied().unwrap_or_default();
+        let deletes = State::InFlight { verb: Verb::Delete };
+        let uids = self.nodes.get(node).into_iter().flatten();
+        let under_way =
+            uids.filter(|uid| self.entries.get(*uid).is_some_and(|e| e.state == deletes));
+        let under_way = u32::try_from(under_way.count()).unwrap_or(u32::MAX);
+        answered.saturating_add(under_way)
     }
 
     /// How many pods wait on a budget: a gauge.
@@ -244,7 +251,7 @@ impl Queue {
         }
         self.unplace(uid);
         match self.entries.get_mut(uid) {
-            Some(entry) if entry.state == State::InFlight => entry.offered = false,
+            Some(entry) if entry.is_in_flight() => entry.offered = false,
             _ => drop(self.entries.remove(uid)),
         }
     }

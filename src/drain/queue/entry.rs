@@ -102,7 +102,7 @@ pub struct Work {
 pub(super) enum State {
     Idle,
     BackOff { until: Timestamp, after: Verb },
-    InFlight,
+    InFlight { verb: Verb },
     Sent { until: Timestamp },
 }
 
@@ -148,7 +148,7 @@ impl Entry {
 
     /// The pod, its plan or its budgets changed.
     pub(super) fn renew(&mut self, node: Arc<str>, candidate: Candidate, guard: Guard) {
-        if candidate.shorten && !self.candidate.shorten && self.state != State::InFlight {
+        if candidate.shorten && !self.candidate.shorten && !self.is_in_flight() {
             self.state = State::Idle;
         }
         self.node = node;
@@ -193,7 +193,7 @@ impl Entry {
     /// Where the pod belongs now, and when it must be looked at again by time alone.
     pub(super) fn place(&mut self, gates: &Gates, now: Timestamp) -> (Place, Option<Timestamp>) {
         match self.state {
-            State::InFlight => return (Place::Parked, None),
+            State::InFlight { .. } => return (Place::Parked, None),
             State::Sent { until } if now < until => return (Place::Parked, Some(until)),
             State::BackOff { until, after }
                 if now < until
@@ -291,7 +291,7 @@ impl Entry {
             }
             _ => None,
         };
-        self.state = State::InFlight;
+        self.state = State::InFlight { verb };
         let pod = self.candidate.pod.clone();
         Some(Order {
             node: self.node.clone(),
@@ -357,6 +357,10 @@ impl Entry {
             since,
             message,
         });
+    }
+
+    pub(super) fn is_in_flight(&self) -> bool {
+        matches!(self.state, State::InFlight { .. })
     }
 
     fn is_forced(&self, now: Timestamp) -> bool {

@@ -2,7 +2,8 @@
 //! under a policy that allows it, at the pod's last moment, for a pod whose budget has no room, and the record says so.
 //!
 //! The record says so if `pods.forced` counts, or if `blocked` named the pod with its time before, or named ten others.
-//! Excused: a leader that goes within 5 s, or an API server: the count that it had not written yet goes with it.
+//! Excused: a leader that goes within 5 s, or an API server: the count that it had not written yet goes with it. One whose
+//! lease was taken goes when it learns of it.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -17,6 +18,8 @@ const ROOM_SECONDS: i64 = 6;
 const NAMED: usize = 10;
 /// How long a count may wait to be written, on a busy machine.
 const WRITTEN_SECONDS: i64 = 5;
+/// Within this a leader learns that its lease was taken: between two renewals, a fifth of the shortest lease of 5 s.
+const LEARNT_SECONDS: i64 = 1;
 
 pub fn check(history: &History) -> Vec<Violation> {
     let deletions = history
@@ -75,9 +78,10 @@ fn wrong(order: &Order, pod: &PodLife, history: &History) -> Option<String> {
     if budgets.len() == 1 && !troubled && budgets.iter().all(room) {
         return Some("it was deleted, and its budget had room".to_owned());
     }
-    let excused = history
-        .troubles
-        .begin(order.time, after(order.time, WRITTEN_SECONDS), &causes);
+    let written = after(order.time, WRITTEN_SECONDS);
+    let learnt = after(order.time, -LEARNT_SECONDS);
+    let excused = history.troubles.begin(order.time, written, &causes)
+        || history.troubles.begin(learnt, order.time, &[Cause::Leader]);
     let recorded = incidents.iter().any(|i| is_recorded(i, pod));
     (!recorded && !excused).then(|| "it was deleted, and no record says so".to_owned())
 }
@@ -167,5 +171,9 @@ mod tests {
         assert_eq!(check(&silent).len(), 1);
         silent.troubles.0.push(trouble(Cause::Leader, 48, 48));
         assert_eq!(check(&silent).len(), 0, "its leader was killed");
+        silent.troubles.0 = vec![trouble(Cause::Leader, 42, 42)];
+        assert_eq!(check(&silent).len(), 1, "another leads since");
+        silent.troubles.0 = vec![trouble(Cause::Leader, 44, 44)];
+        assert_eq!(check(&silent).len(), 0, "its lease was being taken");
     }
 }

@@ -26,6 +26,23 @@ fn a_budget_is_respected_until_the_last_moment_and_overridden_at_it() {
 }
 
 #[test]
+fn a_deletion_under_way_is_counted_for_the_report_of_a_drain_that_ends_now() {
+    let mut queue = blocked_by_budget(candidate("p", 80));
+    let order = only(pop_all(&mut queue, 80));
+    assert_eq!(queue.forced("n1"), 1, "it may be the last that is asked");
+    queue.answered(&order, &Answer::Accepted, at(80));
+    assert_eq!(queue.forced("n1"), 1, "once");
+    let mut gone = blocked_by_budget(candidate("p", 80));
+    let order = only(pop_all(&mut gone, 80));
+    gone.answered(&order, &Answer::NotFound, at(80));
+    assert_eq!(gone.forced("n1"), 0);
+    let mut polite = Queue::default();
+    polite.offer("n1", vec![candidate("p", 80)], at(0));
+    only(pop_all(&mut polite, 0));
+    assert_eq!(polite.forced("n1"), 0, "it is only evicted");
+}
+
+#[test]
 fn at_the_last_moment_a_pod_that_only_waits_for_our_own_evictions_is_evicted_if_its_budget_has_room()
  {
     let mut queue = Queue::default();
