@@ -1,7 +1,8 @@
 //! Who waits to write on a record: a turn comes by the write gate, as the lowest class.
 //!
-//! It is not waited for in a pass, but by who was called and let others go first. kube polls every pass under way whenever one of them is woken, so that thousands which
-//! wait cost more than all that they do; and whatever else happens to an incident must not wait for its report.
+//! It is not waited for in a pass, but by who was called and let others go first. kube polls every pass under way whenever
+//! one of them is woken, so that thousands which wait cost more than all that they do; and whatever else happens to an
+//! incident must not wait for its report.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
