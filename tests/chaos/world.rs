@@ -84,17 +84,26 @@ pub async fn play(plan: &Plan) -> (History, PathBuf) {
         started: Timestamp::now(),
         control_plane,
     };
-    let start = Instant::now();
-    tokio::join!(
-        notify::send(&world, start),
-        people::act(&world, start),
-        harm::strike(&world, &mut fleet, start)
-    );
-    tokio::time::sleep_until(start + plan.calm).await;
-    let calm = Timestamp::now();
-    settle::settle(&world).await;
+    let calm = tokio::select! {
+        calm = happen(&world, &mut fleet) => calm,
+        ended = world.control_plane.supervise() => panic!("{ended:?}"),
+    };
     let processes = fleet.stop().await;
     gather::gather(&world, calm, processes)
+}
+
+/// The three lanes, and what comes after. Tells from when all was calm.
+async fn happen(world: &World, fleet: &mut Fleet) -> Timestamp {
+    let start = Instant::now();
+    tokio::join!(
+        notify::send(world, start),
+        people::act(world, start),
+        harm::strike(world, fleet, start)
+    );
+    tokio::time::sleep_until(start + world.plan.calm).await;
+    let calm = Timestamp::now();
+    settle::settle(world).await;
+    calm
 }
 
 impl World {

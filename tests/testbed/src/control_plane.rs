@@ -13,6 +13,7 @@ pub mod ports;
 mod servers;
 
 use std::{
+    convert::Infallible,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -32,6 +33,9 @@ use servers::Servers;
 
 /// How long the API server and the whole control plane may take to get ready.
 const READY_WITHIN: Duration = Duration::from_mins(1);
+
+/// How often [`ControlPlane::supervise`] looks.
+const SUPERVISION: Duration = Duration::from_secs(1);
 
 /// A running control plane. Dropped, it takes all its processes and files with it.
 #[derive(Debug)]
@@ -89,7 +93,9 @@ impl ControlPlane {
         self.start_api_server().await?;
         servers.start_controllers()?;
         servers
-            .await_condition("the controllers", || self.default_account_exists())
+            .await_condition("the controllers", Servers::check, || {
+                self.default_account_exists()
+            })
             .await
     }
 
@@ -203,7 +209,7 @@ impl ControlPlane {
         let servers = self.servers()?;
         servers.start_api_server()?;
         servers
-            .await_condition("the API server", || self.ready())
+            .await_condition("the API server", Servers::keep_up, || self.ready())
             .await
     }
 
@@ -228,8 +234,18 @@ impl ControlPlane {
         servers.stop_etcd();
         servers.start_etcd()?;
         servers
-            .await_condition("the API server", || self.ready())
+            .await_condition("the API server", Servers::keep_up, || self.ready())
             .await
+    }
+
+    /// Starts the controllers again that end by themselves, such as a scheduler that finds its cache wrong after an
+    /// outage. It goes on until etcd or the API server ends unasked.
+    pub async fn supervise(&self) -> anyhow::Result<Infallible> {
+        let servers = self.servers()?;
+        loop {
+            servers.keep_up()?;
+            tokio::time::sleep(SUPERVISION).await;
+        }
     }
 
     /// Ends every process and removes every file, as a drop does.

@@ -185,6 +185,32 @@ async fn a_restarted_api_server_has_its_data() {
     assert!(!folder.exists());
 }
 
+#[tokio::test]
+async fn a_scheduler_that_does_not_survive_an_outage_is_started_again() {
+    let control_plane = ControlPlane::start().await.unwrap();
+    let [scheduler] = schedulers(&control_plane)[..] else {
+        panic!("there is one");
+    };
+    kill_process(scheduler, Signal::KILL).unwrap();
+    while control_plane.check().is_ok() {
+        tokio::task::yield_now().await;
+    }
+    control_plane.restart_etcd().await.unwrap();
+    let [another] = schedulers(&control_plane)[..] else {
+        panic!("there is one");
+    };
+    assert_ne!(another, scheduler);
+    control_plane.check().unwrap();
+}
+
+fn schedulers(control_plane: &ControlPlane) -> Vec<Pid> {
+    let schedulers = running_in(control_plane.folder()).into_iter();
+    schedulers
+        .filter(|(_, line)| line.contains("kube-scheduler"))
+        .map(|(pid, _)| pid)
+        .collect()
+}
+
 /// Set for the process that is to end.
 const VICTIM: &str = "TESTBED_TEST_VICTIM";
 
@@ -257,13 +283,16 @@ fn leaves_nothing(mode: &str, end: impl Fn(&mut Child)) {
     }
 }
 
-/// The processes with `folder` in their command line. A zombie has none.
-fn running_in(folder: &std::path::Path) -> Vec<String> {
+/// The processes with `folder` in their command line, and that line. A zombie has none.
+fn running_in(folder: &std::path::Path) -> Vec<(Pid, String)> {
     let name = folder.to_str().unwrap();
     let processes = std::fs::read_dir("/proc").unwrap().flatten();
     processes
-        .filter_map(|process| std::fs::read(process.path().join("cmdline")).ok())
-        .map(|line| String::from_utf8_lossy(&line).replace('\0', " "))
-        .filter(|line| line.contains(name))
+        .filter_map(|process| {
+            let pid = Pid::from_raw(process.file_name().to_str()?.parse().ok()?)?;
+            let line = std::fs::read(process.path().join("cmdline")).ok()?;
+            Some((pid, String::from_utf8_lossy(&line).replace('\0', " ")))
+        })
+        .filter(|(_, line)| line.contains(name))
         .collect()
 }

@@ -21,6 +21,9 @@ use crate::{
 /// How often a server is asked whether it is ready.
 const POLL: Duration = Duration::from_millis(100);
 
+/// The clients of the API server that make it a cluster.
+const CONTROLLERS: [&str; 3] = ["kube-controller-manager", "kube-scheduler", "kwok"];
+
 /// The servers of one control plane, running or not. Fields are dropped in their order: the API
 /// server before etcd, without which it would not end, and the folder last.
 #[derive(Debug)]
@@ -113,30 +116,53 @@ impl Servers {
     /// Starts what is a client of the API server. They would give up if it were not ready.
     pub(super) fn start_controllers(&self) -> anyhow::Result<()> {
         let mut controllers = lock(&self.controllers);
-        for (name, arguments) in [
-            (
-                "kube-controller-manager",
-                self.controller_manager_arguments()?,
-            ),
-            ("kube-scheduler", self.scheduler_arguments()?),
-            ("kwok", self.kwok_arguments()?),
-        ] {
-            controllers.push(self.spawn(name, &arguments)?);
+        for name in CONTROLLERS {
+            controllers.push(self.start_controller(name)?);
+        }
+        Ok(())
+    }
+
+    fn start_controller(&self, name: &str) -> anyhow::Result<Child> {
+        let arguments = match name {
+            "kube-controller-manager" => self.controller_manager_arguments()?,
+            "kube-scheduler" => self.scheduler_arguments()?,
+            _ => self.kwok_arguments()?,
+        };
+        self.spawn(name, &arguments)
+    }
+
+    /// Starts the controllers again that have ended, as a kubelet does: an outage may be too much for them. An error when
+    /// a server that they depend on has ended.
+    pub(super) fn keep_up(&self) -> anyhow::Result<()> {
+        self.check_stores()?;
+        for controller in lock(&self.controllers).iter_mut() {
+            if let Some(status) = controller.try_wait()? {
+                println!(
+                    "{} ended ({status}) and is started again",
+                    controller.name()
+                );
+                *controller = self.start_controller(controller.name())?;
+            }
         }
         Ok(())
     }
 
     /// An error when a server that was started has ended.
     pub(super) fn check(&self) -> anyhow::Result<()> {
-        lock(&self.etcd).iter().try_for_each(Child::check)?;
-        lock(&self.api_server).iter().try_for_each(Child::check)?;
+        self.check_stores()?;
         lock(&self.controllers).iter().try_for_each(Child::check)
     }
 
-    /// Tries `attempt` until it succeeds, a server has ended, or [`READY_WITHIN`] is over.
+    fn check_stores(&self) -> anyhow::Result<()> {
+        lock(&self.etcd).iter().try_for_each(Child::check)?;
+        lock(&self.api_server).iter().try_for_each(Child::check)
+    }
+
+    /// Tries `attempt` until it succeeds, `alive` fails, or [`READY_WITHIN`] is over.
     pub(super) async fn await_condition<F>(
         &self,
         what: &str,
+        alive: impl Fn(&Self) -> anyhow::Result<()>,
         attempt: impl Fn() -> F,
     ) -> anyhow::Result<()>
     where
@@ -144,7 +170,7 @@ impl Servers {
     {
         let give_up = tokio::time::Instant::now() + READY_WITHIN;
         loop {
-            self.check()?;
+            alive(self)?;
             // An attempt may hang where a server that starts accepts a connection and is silent.
             match tokio::time::timeout(Duration::from_secs(2), attempt()).await {
                 Ok(Ok(())) => return Ok(()),
