@@ -70,6 +70,7 @@ pub enum Verb {
 #[derive(Clone, Debug)]
 pub struct Order {
     pub time: Timestamp,
+    pub answered: Timestamp,
     pub verb: Verb,
     /// `namespace/name`.
     pub pod: String,

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use node_termination_operator::api::termination::{NodeTermination, NodeTerminationStatus, Phase};
 
+use super::after;
 use super::pod::Gone;
 
 /// An incident's life.
@@ -25,9 +26,12 @@ impl IncidentLife {
         self.last().phase
     }
 
-    /// When it was first seen.
+    /// When it was first seen; or, if the observer was late, when the API server says that it was created.
     pub fn since(&self) -> Option<Timestamp> {
-        self.versions.first().map(|(at, _)| *at)
+        let (seen, version) = self.versions.first()?;
+        let created = version.metadata.creation_timestamp.as_ref();
+        // It is in whole seconds, and may have been almost a second later.
+        created.map_or(Some(*seen), |c| Some(after(c.0, 1).min(*seen)))
     }
 
     /// When it was first seen finished, or told to stop, or gone.

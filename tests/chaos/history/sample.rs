@@ -31,6 +31,7 @@ pub fn history() -> History {
         incidents: vec![incident()],
         orders: vec![Order {
             time: at(13),
+            answered: at(13),
             verb: Verb::Evict,
             pod: "chaos/web".into(),
             uid: Some("pod".into()),

@@ -100,6 +100,7 @@ mod tests {
     use crate::history::sample::{at, history, set_phase_at};
     use crate::plan::Story;
     use crate::plan::deed::DeedKind;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
     use node_termination_operator::api::termination::Phase;
 
     #[test]
@@ -135,6 +136,16 @@ mod tests {
         assert_eq!(check(&over).len(), 1);
         over.orders[0].time = at(22);
         assert_eq!(check(&over).len(), 0, "it could not know yet");
+        let mut late = history();
+        for (seen, version) in &mut late.incidents[0].versions {
+            version.metadata.creation_timestamp = Some(Time(at(11)));
+            *seen = (*seen).max(at(30));
+        }
+        assert_eq!(check(&late).len(), 0, "only the observer was late");
+        for (_, version) in &mut late.incidents[0].versions {
+            version.metadata.creation_timestamp = Some(Time(at(17)));
+        }
+        assert_eq!(check(&late).len(), 1, "it was created later");
     }
 
     #[test]

@@ -62,7 +62,7 @@ fn wrong(order: &Order, pod: &PodLife, history: &History) -> Option<String> {
         ));
     }
     let budgets: Vec<&BudgetLife> = history.budgets_of(pod).collect();
-    let room = |b: &&BudgetLife| had_room(b, order.time);
+    let room = |b: &&BudgetLife| had_room(b, order.time, history);
     // An API server that has only just started forbids everything: a deletion that was due then is sent until it passes.
     let mut forbidden = history
         .orders
@@ -96,17 +96,35 @@ fn last_moment(incident: &IncidentLife, pod: &PodLife, time: Timestamp) -> Optio
     Some(after(end, -pod.grace).max(polite))
 }
 
-fn had_room(budget: &BudgetLife, time: Timestamp) -> bool {
-    let before = budget
-        .room
+/// Whether there was room all the time that no eviction under way was about to take.
+fn had_room(budget: &BudgetLife, time: Timestamp, history: &History) -> bool {
+    let since = after(time, -ROOM_SECONDS);
+    let evictions = || evictions_of(budget, history);
+    let changes = budget.room.iter().map(|(at, _)| *at);
+    let sent = evictions().map(|o| o.time);
+    let mut moments = changes
+        .chain(sent)
+        .filter(|at| (since..=time).contains(at))
+        .chain([since, time]);
+    moments.all(|at| {
+        let room = budget.room.iter().rev().find(|(seen, _)| *seen <= at);
+        let under_way = evictions().filter(|o| o.time <= at && at < o.answered);
+        room.is_some_and(|(_, room)| usize::try_from(*room).unwrap_or(0) > under_way.count())
+    })
+}
+
+fn evictions_of<'a>(
+    budget: &'a BudgetLife,
+    history: &'a History,
+) -> impl Iterator<Item = &'a Order> {
+    let evictions = history
+        .orders
         .iter()
-        .rev()
-        .find(|(at, _)| *at <= after(time, -ROOM_SECONDS));
-    let since = budget
-        .room
-        .iter()
-        .filter(|(at, _)| (after(time, -ROOM_SECONDS)..=time).contains(at));
-    before.is_some_and(|(_, room)| *room > 0) && since.fold(true, |all, (_, room)| all && *room > 0)
+        .filter(|o| o.accepted() && o.verb == Verb::Evict);
+    evictions.filter(|o| {
+        let pod = o.uid.as_deref().and_then(|uid| history.pod(uid));
+        pod.is_some_and(|p| history.budgets_of(p).any(|b| std::ptr::eq(b, budget)))
+    })
 }
 
 fn is_recorded(incident: &IncidentLife, pod: &PodLife) -> bool {
@@ -158,6 +176,24 @@ mod tests {
         };
         roomy.orders.push(due);
         assert_eq!(check(&roomy).len(), 0, "the server had only just started");
+        roomy.orders.pop();
+        let mut another = roomy.pods[0].clone();
+        another.uid = "another".into();
+        roomy.pods.push(another);
+        let under_way = Order {
+            time: at(43),
+            answered: at(46),
+            verb: Verb::Evict,
+            uid: Some("another".into()),
+            ..roomy.orders[0].clone()
+        };
+        roomy.orders.push(under_way);
+        assert_eq!(check(&roomy).len(), 0, "an eviction under way takes it");
+        roomy.orders.last_mut().unwrap().answered = at(44);
+        roomy.orders.last_mut().unwrap().time = at(35);
+        roomy.budgets[0].room = vec![(at(0), 2)];
+        assert_eq!(check(&roomy).len(), 1, "and one is left");
+        roomy.budgets[0].room = vec![(at(0), 1)];
         roomy.orders.pop();
         roomy.budgets[0].room.push((at(43), 0));
         assert_eq!(check(&roomy).len(), 0, "the room was taken meanwhile");

@@ -75,6 +75,7 @@ fn order(entry: &AuditEntry) -> Option<Order> {
     };
     (entry.resource == "pods").then(|| Order {
         time: entry.time,
+        answered: entry.answered,
         verb,
         pod: format!("{}/{}", entry.namespace, entry.name),
         uid: options["preconditions"]["uid"].as_str().map(str::to_owned),

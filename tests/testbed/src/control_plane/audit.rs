@@ -46,6 +46,8 @@ pub struct AuditEntry {
     pub status_code: u16,
     /// When the API server received the request.
     pub time: Timestamp,
+    /// When it had answered; when it began to, for a watch.
+    pub answered: Timestamp,
     /// The client's name for itself.
     pub user_agent: String,
     /// Path and query.
@@ -108,6 +110,7 @@ struct Event {
     #[serde(default)]
     response_status: Status,
     request_received_timestamp: Timestamp,
+    stage_timestamp: Timestamp,
     #[serde(default)]
     user_agent: String,
     #[serde(rename = "requestURI")]
@@ -150,6 +153,7 @@ impl From<Event> for AuditEntry {
             name: event.object_ref.name,
             status_code: event.response_status.code,
             time: event.request_received_timestamp,
+            answered: event.stage_timestamp,
             user_agent: event.user_agent,
             request_uri: event.request_uri,
             body: event.request_object,
@@ -194,7 +198,7 @@ mod tests {
 
     #[test]
     fn a_line_that_a_killed_server_began_does_not_hide_the_next() {
-        let event = r#"{"kind":"Event","auditID":"1","verb":"get","user":{"username":"a"},"requestURI":"/","requestReceivedTimestamp":"2026-11-21T10:00:00.000000Z"}"#;
+        let event = r#"{"kind":"Event","auditID":"1","verb":"get","user":{"username":"a"},"requestURI":"/","requestReceivedTimestamp":"2026-11-21T10:00:00.000000Z","stageTimestamp":"2026-11-21T10:00:00.100000Z"}"#;
         assert_eq!(parse(event).unwrap().verb, "get");
         assert_eq!(
             parse(&format!("{}{event}", &event[..60])).unwrap().verb,
