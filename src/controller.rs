@@ -5,7 +5,8 @@
 //! termination  NodeTermination + Node + pods ─► observe ─► decide ─► act ─► report
 //! evictor      plans of all nodes ─► evictions, most urgent first
 //! notifier     rows of the records ─► POSTs to receivers, which nobody waits for
-//! prune        finished records, and cordons whose record is gone
+//! prune        finished records go in time
+//! orphans      cordons whose record is gone are undone
 //! ```
 
 pub mod evictor;
@@ -14,6 +15,7 @@ mod hooks;
 mod leading;
 pub mod metrics;
 mod notifier;
+mod orphans;
 pub mod policy;
 mod prune;
 mod received;

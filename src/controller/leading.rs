@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::hand_over::HandOver;
 use super::term::Term;
-use super::{Evictor, Metrics, Notifier, NotifyOptions, policy, prune, termination};
+use super::{Evictor, Metrics, Notifier, NotifyOptions, orphans, policy, prune, termination};
 use crate::api::policy::TerminationPolicy;
 use crate::api::termination::NodeTermination;
 use crate::aws::Aws;
@@ -116,6 +116,7 @@ pub async fn lead(parts: Parts, stop: CancellationToken) {
         termination::run(termination.clone(), stop.clone()),
         evictor.run(pulse, stop.clone()),
         notifier.run(stop.clone()),
+        orphans::run(termination.clone(), stop.clone()),
         prune::run(termination, stop),
     );
     views.close_all();

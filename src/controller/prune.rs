@@ -1,4 +1,4 @@
-//! Housekeeping, off the hot path: finished records go in time, and a cordon whose record is gone is undone.
+//! Housekeeping, off the hot path: finished records go in time, and what was remembered of gone ones is forgotten.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,8 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::termination::Context;
 use crate::api::termination::{NodeTermination, Outcome, Phase};
 use crate::clock;
-use crate::cluster::{nodes, status};
-use crate::drain::{Node, cordon};
+use crate::cluster::status;
 use crate::lifecycle::notices;
 
 /// How often.
@@ -28,7 +27,6 @@ pub(super) async fn run(context: Arc<Context>, stop: CancellationToken) {
     while stop.run_until_cancelled(tick.tick()).await.is_some() {
         context.forget_gone();
         let sweep = async {
-            undo_orphans(&context).await;
             prune(&context).await;
             context.notifier.forget_gone(|| context.uids());
         };
@@ -45,55 +43,6 @@ fn is_open(object: &NodeTermination) -> bool {
         .as_ref()
         .and_then(|s| s.phase)
         .is_some_and(Phase::is_finished)
-}
-
-/// Takes off the nodes what was put on for incidents that no longer exist: their records were deleted before the
-/// finalizer was on, or after they were finished.
-async fn undo_orphans(context: &Context) {
-    for node in context.nodes.all() {
-        let Some(record) = &node.cordon else { continue };
-        for incident in record
-            .incidents
-            .iter()
-            .filter(|name| context.is_orphan(name))
-        {
-            undo_orphan(&node, incident, context).await;
-        }
-    }
-}
-
-impl Context {
-    /// The incident's object is gone, or was canceled while its cordon had not been seen yet.
-    fn is_orphan(&self, incident: &str) -> bool {
-        let object = self.terminations.get(incident);
-        let status = object
-            .as_ref()
-            .and_then(|o| o.0.as_ref().ok()?.status.as_ref());
-        object.is_none() || status.is_some_and(|s| s.phase == Some(Phase::Canceled))
-    }
-}
-
-async fn undo_orphan(node: &Node, incident: &str, context: &Context) {
-    let client = &context.clients.control;
-    // The store may lag behind; the API server does not.
-    let gone = context.terminations.get(incident).is_none();
-    if gone && !matches!(status::exists(client, incident).await, Ok(false)) {
-        return;
-    }
-    let open: Vec<String> = context.open_on(&node.uid).collect();
-    let Some(patch) = cordon::open(node, incident, &open) else {
-        return;
-    };
-    match nodes::patch(client, &node.name, &patch).await {
-        Ok(()) => tracing::info!(
-            node = node.name,
-            nodetermination = incident,
-            "its record is gone: its cordon was undone"
-        ),
-        Err(error) => {
-            tracing::warn!(node = node.name, nodetermination = incident, %error, "a cordon without a record could not be undone yet");
-        }
-    }
 }
 
 fn is_node_there(object: &NodeTermination, context: &Context) -> bool {

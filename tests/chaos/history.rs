@@ -36,6 +36,8 @@ pub struct History {
     /// What the operator asked for: pods to be deleted and evicted, nodes to be changed.
     pub orders: Vec<Order>,
     pub node_writes: Vec<NodeWrite>,
+    /// The incidents that the operator recorded, by name, from the audit log.
+    pub recorded: Vec<(Timestamp, String)>,
     pub actions: Vec<ActionLife>,
     pub notices: Vec<Sent>,
     pub deeds: Vec<Done>,

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Event;
-use kube::Api;
+use k8s_openapi::api::core::v1::{Event, Node};
+use kube::api::DeleteParams;
 use kube::runtime::watcher;
+use kube::{Api, ResourceExt};
 use node_termination_operator::api::condition;
 use node_termination_operator::api::policy::TerminationPolicy;
 use node_termination_operator::api::termination::{
@@ -14,10 +15,12 @@ use serde_json::json;
 use testbed::cluster::{PodOptions, await_count, await_object};
 use tokio::time::Instant;
 
-use crate::stage::{Stage, status};
+use crate::stage::{Stage, is_cordoned, status};
 
 /// Between two calls that ask whether it is allowed by now, after some.
 const ASKS_AFTER: Duration = Duration::from_secs(5);
+/// A cordon without a record is undone 2 s later, and long before all nodes are looked at.
+const UNDONE_WITHIN: Duration = Duration::from_secs(20);
 
 #[tokio::test]
 async fn a_missing_right_is_told_on_the_incident_and_the_policy_and_asked_for_seldom_until_granted()
@@ -138,4 +141,35 @@ async fn await_missing(stage: &Stage, what: Option<&str>) -> anyhow::Result<()> 
         _ => false,
     };
     await_object(api, "all", good).await.map(drop)
+}
+
+#[tokio::test]
+async fn a_cordon_is_undone_within_seconds_though_its_record_was_deleted_before_its_finalizer_was_on()
+ {
+    let stage = Stage::new(json!({})).await;
+    let node = &stage.nodes[0];
+    stage.blocked_pods(node, 1).await;
+    stage.may("patch", "nodes", false).await;
+    stage.interrupt(node);
+    stage.await_incident(node, "it is recorded", |_| true).await;
+    stage.await_empty_queue().await;
+    stage.may("patch", "nodeterminations", false).await;
+    stage.may("patch", "nodes", true).await;
+    stage.await_cordoned(node).await;
+
+    let records = Api::<NodeTermination>::all(stage.client.clone());
+    let record = records.get(&node.instance_id).await.unwrap();
+    assert!(record.finalizers().is_empty());
+    let deleted = Instant::now();
+    let params = DeleteParams::default();
+    records.delete(&node.instance_id, &params).await.unwrap();
+    let nodes = Api::<Node>::all(stage.client.clone());
+    let open = await_object(nodes, &node.name, |n| n.is_some_and(|n| !is_cordoned(n)));
+    stage.within("the node is open again", open).await;
+    let took = deleted.elapsed();
+    println!("open {took:.1?} after its record was deleted");
+    assert!(took < UNDONE_WITHIN, "{took:?}");
+    let annotations = stage.node(node).await.annotations().clone();
+    let ours = |key: &String| key.starts_with("nodetermination.dev/");
+    assert!(!annotations.keys().any(ours), "{annotations:?}");
 }

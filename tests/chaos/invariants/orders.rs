@@ -8,7 +8,7 @@
 use jiff::Timestamp;
 
 use super::Violation;
-use crate::history::{Cause, History, NodeLife, Order, PodLife, after};
+use crate::history::{Cause, History, IncidentLife, NodeLife, Order, PodLife, after};
 
 const PROMISE: &str = "only pods that are to leave a terminating node are told to end, by UID";
 const LAG_SECONDS: i64 = 3;
@@ -73,11 +73,30 @@ fn has_incident(node: &NodeLife, time: Timestamp, history: &History) -> bool {
         } else {
             LAG_SECONDS
         };
-    history.incidents_of(node).any(|incident| {
-        let begun = incident
-            .since()
-            .is_some_and(|since| since <= after(time, LAG_SECONDS));
-        begun && incident.stopped().is_none_or(|at| at >= after(time, -lag))
+    let unseen = was_recorded_unseen(node, time, history);
+    unseen
+        || history.incidents_of(node).any(|incident| {
+            let begun = incident
+                .since()
+                .is_some_and(|since| since <= after(time, LAG_SECONDS));
+            begun && incident.stopped().is_none_or(|at| at >= after(time, -lag))
+        })
+}
+
+/// Whether an incident was recorded shortly before of which the observer, who saw nothing then, never saw a version:
+/// somebody has deleted it soon after.
+fn was_recorded_unseen(node: &NodeLife, time: Timestamp, history: &History) -> bool {
+    let shortly = after(time, -10)..=after(time, LAG_SECONDS);
+    let mut recorded = history
+        .recorded
+        .iter()
+        .filter(|(at, name)| name.starts_with(&node.instance) && shortly.contains(at));
+    recorded.any(|(at, name)| {
+        let seen = |i: &IncidentLife| {
+            i.since()
+                .is_some_and(|since| since <= after(*at, LAG_SECONDS))
+        };
+        !history.incidents.iter().any(|i| i.name == *name && seen(i))
     })
 }
 
@@ -146,6 +165,10 @@ mod tests {
             version.metadata.creation_timestamp = Some(Time(at(17)));
         }
         assert_eq!(check(&late).len(), 1, "it was created later");
+        late.recorded = vec![(at(12), "i-0".into())];
+        assert_eq!(check(&late).len(), 0, "the first was never seen");
+        late.recorded = vec![(at(17), "i-0".into())];
+        assert_eq!(check(&late).len(), 1, "it is the one that was seen");
     }
 
     #[test]

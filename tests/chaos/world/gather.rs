@@ -35,6 +35,7 @@ pub fn gather(world: &World, calm: Timestamp, processes: Vec<ProcessLife>) -> (H
         budgets: seen.budgets.into_values().collect(),
         orders: ours.iter().filter_map(|e| order(e)).collect(),
         node_writes: ours.iter().filter_map(|e| node_write(e)).collect(),
+        recorded: ours.iter().filter_map(|e| recorded(e)).collect(),
         notices: log.notices,
         deeds: log.deeds,
         troubles: Troubles(log.troubles),
@@ -82,6 +83,11 @@ fn order(entry: &AuditEntry) -> Option<Order> {
         grace: options["gracePeriodSeconds"].as_i64(),
         code: entry.status_code,
     })
+}
+
+fn recorded(entry: &AuditEntry) -> Option<(Timestamp, String)> {
+    let created = entry.resource == "nodeterminations" && entry.status_code == 201;
+    created.then(|| (entry.time, entry.name.clone()))
 }
 
 fn node_write(entry: &AuditEntry) -> Option<NodeWrite> {
