@@ -1,4 +1,5 @@
-//! A cordon whose record is gone is undone: the record was deleted before its finalizer was on, or somebody took that off.
+//! Undoes a cordon whose record is gone, for it was deleted before its finalizer was on, or by somebody who took that
+//! off; and one whose record was canceled before the cordon had been seen.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -25,22 +26,32 @@ const AGAIN: Duration = Duration::from_secs(5);
 /// Undoes them until `stop`.
 pub(super) async fn run(context: Arc<Context>, stop: CancellationToken) {
     let mut signs = pin!(signs(&context));
-    let (mut next, mut pause) = (Instant::now(), AGAIN);
+    let mut next = Instant::now();
+    let mut failed: Option<(Duration, Instant)> = None;
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             Some(()) = signs.next() => {
-                next = next.min(Instant::now() + SETTLED);
+                let soon = Instant::now() + SETTLED;
+                // A failure is not asked for again any sooner.
+                next = next.min(failed.map_or(soon, |(_, again)| soon.max(again)));
                 continue;
             }
             () = tokio::time::sleep_until(next) => {}
         }
-        match stop.run_until_cancelled(undo_all(&context)).await {
+        let swept = stop.run_until_cancelled(undo_all(&context)).await;
+        let now = Instant::now();
+        match swept {
             None => return,
-            Some(true) => (next, pause) = (Instant::now() + EVERY, AGAIN),
-            Some(false) => {
-                next = Instant::now() + pause;
-                pause = EVERY.min(pause * 2);
+            Some(Ok(())) => {
+                failed = None;
+                next = now + EVERY;
+            }
+            Some(Err(error)) => {
+                tracing::warn!(%error, "a cordon without a record could not be undone yet");
+                let pause = failed.map_or(AGAIN, |(pause, _)| EVERY.min(pause * 2));
+                next = now + pause;
+                failed = Some((pause, next));
             }
         }
     }
@@ -51,10 +62,7 @@ fn signs(context: &Arc<Context>) -> impl Stream<Item = ()> + Send + use<> {
     let records = received(context.terminations.changes()).map({
         let context = context.clone();
         move |changed: Option<ObjectRef<Guarded<NodeTermination>>>| {
-            changed.is_none_or(|record| {
-                let names = |node: &Arc<Node>| incidents(node).any(|i| i == record.name);
-                context.is_orphan(&record.name) && context.nodes.all().iter().any(names)
-            })
+            changed.is_none_or(|record| context.is_orphan(&record.name))
         }
     });
     let nodes = received(context.nodes.changes()).map({
@@ -77,36 +85,54 @@ fn incidents(node: &Node) -> impl Iterator<Item = &str> {
     record.flat_map(|record| record.incidents.iter().map(String::as_str))
 }
 
-/// Returns whether none is left.
-async fn undo_all(context: &Context) -> bool {
-    let mut all = true;
-    for node in context.nodes.all() {
-        for incident in incidents(&node).filter(|name| context.is_orphan(name)) {
-            if let Err(error) = undo(&node, incident, context).await {
-                tracing::warn!(node = node.name, nodetermination = incident, %error, "a cordon without a record could not be undone yet");
-                all = false;
+/// Up to the first failure: another call would fail as well.
+async fn undo_all(context: &Context) -> Result<(), Error> {
+    let nodes = context.nodes.all();
+    for node in nodes {
+        if !incidents(&node).any(|i| context.is_orphan(i)) {
+            continue;
+        }
+        match undo(&node.name, context).await {
+            // It is not as it was seen: that it changes is a sign of its own.
+            Err(error) if error.is_conflict() || error.is_not_found() => {
+                tracing::debug!(node = node.name, %error, "a cordon without a record is looked at again");
             }
+            done => done?,
         }
     }
-    all
+    Ok(())
 }
 
-async fn undo(node: &Node, incident: &str, context: &Context) -> Result<(), Error> {
-    let client = &context.clients.control;
-    // The store may lag behind; the API server does not.
-    let gone = context.terminations.get(incident).is_none();
-    if gone && status::exists(client, incident).await? {
+/// Takes what is orphaned off the node, in one patch.
+async fn undo(node: &str, context: &Context) -> Result<(), Error> {
+    // The others were first, and took their time.
+    let Some(node) = context.nodes.get(node) else {
         return Ok(());
+    };
+    let client = &context.clients.control;
+    let mut orphans = Vec::new();
+    for incident in incidents(&node).filter(|i| context.is_orphan(i)) {
+        // The store may lag behind; the API server does not.
+        let canceled = context.terminations.get(incident).is_some();
+        if canceled || !status::exists(client, incident).await? {
+            orphans.push(incident);
+        }
     }
-    let open: Vec<String> = context.open_on(&node.uid).collect();
-    let Some(patch) = cordon::open(node, incident, &open) else {
+    // One may have been recorded anew meanwhile.
+    orphans.retain(|i| context.is_orphan(i));
+    let Some(first) = orphans.first() else {
+        return Ok(());
+    };
+    let others = incidents(&node).filter(|i| !orphans.contains(i) && !context.is_over(i));
+    let others: Vec<String> = others.map(str::to_owned).collect();
+    let Some(patch) = cordon::open(&node, first, &others) else {
         return Ok(());
     };
     nodes::patch(client, &node.name, &patch).await?;
     tracing::info!(
         node = node.name,
-        nodetermination = incident,
-        "its record is gone: its cordon was undone"
+        nodeterminations = orphans.join(","),
+        "a cordon without a record was undone"
     );
     Ok(())
 }
@@ -115,9 +141,19 @@ impl Context {
     /// The incident's object is gone, or was canceled while its cordon had not been seen yet.
     fn is_orphan(&self, incident: &str) -> bool {
         let object = self.terminations.get(incident);
-        let status = object
-            .as_ref()
-            .and_then(|o| o.0.as_ref().ok()?.status.as_ref());
-        object.is_none() || status.is_some_and(|s| s.phase == Some(Phase::Canceled))
+        object.is_none_or(|object| phase(&object) == Some(Phase::Canceled))
     }
+
+    /// The incident is known, and nothing is to be done about it any more.
+    fn is_over(&self, incident: &str) -> bool {
+        let object = self.terminations.get(incident);
+        let phase = object.and_then(|object| phase(&object));
+        phase.is_some_and(Phase::is_finished)
+    }
+}
+
+/// The phase as it is stored.
+fn phase(object: &Guarded<NodeTermination>) -> Option<Phase> {
+    let object = object.0.as_ref().ok()?;
+    object.status.as_ref()?.phase
 }

@@ -100,9 +100,7 @@ async fn a_drain_whose_leader_was_killed_goes_on_and_a_notice_sent_right_after_t
 
     stage.aws.forget_calls();
     let killed = stage.kill_first();
-    // Until the queue knows that its poll has ended, the notice would be handed to nobody and hidden for 15 s.
-    let gone = |c: &Call| c.operation == "ReceiveMessage" && is_given_up(c);
-    stage.await_call("the poll has ended", gone).await;
+    stage.await_polls_given_up().await;
     stage.interrupt(other);
     stage.await_cordoned(other).await;
     let took = killed.elapsed();
@@ -144,11 +142,6 @@ async fn no_pod_is_evicted_twice_though_the_leader_was_killed_mid_drain_nor_is_o
     let now = pods.get(&successor.name_any()).await.unwrap();
     assert_eq!(now.uid(), successor.uid());
     assert_eq!(now.metadata.deletion_timestamp, None);
-}
-
-/// Whether who asked went away before there was an answer.
-fn is_given_up(call: &Call) -> bool {
-    call.outcome.code.as_deref() == Some("ClientGone")
 }
 
 /// Creates the pod again, on another node.

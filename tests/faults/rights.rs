@@ -20,7 +20,7 @@ use crate::stage::{Stage, is_cordoned, status};
 /// Between two calls that ask whether it is allowed by now, after some.
 const ASKS_AFTER: Duration = Duration::from_secs(5);
 /// A cordon without a record is undone 2 s later, and long before all nodes are looked at.
-const UNDONE_WITHIN: Duration = Duration::from_secs(20);
+const UNDONE_WITHIN: Duration = Duration::from_secs(8);
 
 #[tokio::test]
 async fn a_missing_right_is_told_on_the_incident_and_the_policy_and_asked_for_seldom_until_granted()

@@ -26,6 +26,8 @@ use tokio::time::Instant;
 pub const LEASE: Duration = Duration::from_secs(5);
 /// A notice that comes right after a kill is acted on within the lease and this.
 pub const FAILOVER_MARGIN: Duration = Duration::from_secs(5);
+/// The long polls of a queue that a replica has open: the default.
+const RECEIVERS: usize = 2;
 /// What the replicas are called.
 const REPLICAS: [&str; 2] = ["first", "second"];
 /// The label of pods whose eviction the budget of [`Stage::block`] refuses.
@@ -335,6 +337,16 @@ impl Stage {
     pub async fn await_call(&self, what: &str, good: impl Fn(&testbed::aws::Call) -> bool) {
         let call = self.aws.await_call(PATIENCE, good);
         self.within(what, call).await;
+    }
+
+    /// Waits until all long polls of a replica that was killed have ended, since the calls were forgotten. A message that
+    /// is sent before is handed to nobody, and hidden for 15 s.
+    pub async fn await_polls_given_up(&self) {
+        let given_up = |c: &testbed::aws::Call| {
+            c.operation == "ReceiveMessage" && c.outcome.code.as_deref() == Some("ClientGone")
+        };
+        let ended = self.aws.await_calls(PATIENCE, RECEIVERS, given_up);
+        self.within("the polls have ended", ended).await;
     }
 
     /// Waits until the fault has struck.

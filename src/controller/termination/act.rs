@@ -127,7 +127,8 @@ async fn cordon(
 }
 
 /// Adds the finalizer, once for each version of the object that is seen. It is no part of the cordon: in a burst it
-/// would put off the last cordon by a third. What is left on a node whose record is deleted before is undone all the same: see `orphans`.
+/// would put off the last cordon by a third. What is left on a node whose record is deleted before is undone by
+/// `controller::orphans`.
 async fn add_finalizer(object: &NodeTermination, context: &Context) -> Result<(), cluster::Error> {
     let seen = object.resource_version();
     if context.memories.with(object, |m| m.finalized_from == seen) {

@@ -12,6 +12,8 @@ use crate::history::{Cause, History, IncidentLife, NodeLife, Order, PodLife, aft
 
 const PROMISE: &str = "only pods that are to leave a terminating node are told to end, by UID";
 const LAG_SECONDS: i64 = 3;
+/// So long a record may have been there that nobody saw: the observer is blind for about as long in an outage.
+const UNSEEN_SECONDS: i64 = 10;
 
 pub fn check(history: &History) -> Vec<Violation> {
     let accepted = history.orders.iter().filter(|o| o.accepted());
@@ -86,16 +88,14 @@ fn has_incident(node: &NodeLife, time: Timestamp, history: &History) -> bool {
 /// Whether an incident was recorded shortly before of which the observer, who saw nothing then, never saw a version:
 /// somebody has deleted it soon after.
 fn was_recorded_unseen(node: &NodeLife, time: Timestamp, history: &History) -> bool {
-    let shortly = after(time, -10)..=after(time, LAG_SECONDS);
+    let shortly = after(time, -UNSEEN_SECONDS)..=time;
     let mut recorded = history
         .recorded
         .iter()
         .filter(|(at, name)| name.starts_with(&node.instance) && shortly.contains(at));
     recorded.any(|(at, name)| {
-        let seen = |i: &IncidentLife| {
-            i.since()
-                .is_some_and(|since| since <= after(*at, LAG_SECONDS))
-        };
+        let about = after(*at, -LAG_SECONDS)..=after(*at, LAG_SECONDS);
+        let seen = |i: &IncidentLife| i.since().is_some_and(|since| about.contains(&since));
         !history.incidents.iter().any(|i| i.name == *name && seen(i))
     })
 }

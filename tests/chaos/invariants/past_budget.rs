@@ -96,7 +96,8 @@ fn last_moment(incident: &IncidentLife, pod: &PodLife, time: Timestamp) -> Optio
     Some(after(end, -pod.grace).max(polite))
 }
 
-/// Whether there was room all the time that no eviction under way was about to take.
+/// Whether there was room all the time that no eviction under way was about to take. One that has taken it already, and
+/// is not answered yet, counts twice: a budget that is in use is rather excused.
 fn had_room(budget: &BudgetLife, time: Timestamp, history: &History) -> bool {
     let since = after(time, -ROOM_SECONDS);
     let evictions = || evictions_of(budget, history);

@@ -235,7 +235,21 @@ impl Aws {
         timeout: Duration,
         predicate: impl Fn(&Call) -> bool,
     ) -> anyhow::Result<Call> {
-        self.world.calls.find(timeout, predicate).await
+        self.world.calls.find(timeout, 0, predicate).await
+    }
+
+    /// Waits for so many calls that fit, past ones included; fails after `timeout`.
+    pub async fn await_calls(
+        &self,
+        timeout: Duration,
+        count: usize,
+        predicate: impl Fn(&Call) -> bool,
+    ) -> anyhow::Result<()> {
+        let Some(last) = count.checked_sub(1) else {
+            return Ok(());
+        };
+        self.world.calls.find(timeout, last, predicate).await?;
+        Ok(())
     }
 
     /// Injects a fault for as long as the guard lives.

@@ -209,8 +209,9 @@ impl ControlPlane {
         let servers = self.servers()?;
         servers.start_api_server()?;
         servers
-            .await_condition("the API server", Servers::keep_up, || self.ready())
-            .await
+            .await_condition("the API server", Servers::check_stores, || self.ready())
+            .await?;
+        servers.keep_up()
     }
 
     /// Kills the API server. Watches break and requests fail until it is started again. Beyond 40
@@ -234,8 +235,9 @@ impl ControlPlane {
         servers.stop_etcd();
         servers.start_etcd()?;
         servers
-            .await_condition("the API server", Servers::keep_up, || self.ready())
-            .await
+            .await_condition("the API server", Servers::check_stores, || self.ready())
+            .await?;
+        servers.keep_up()
     }
 
     /// Starts the controllers again that end by themselves, such as a scheduler that finds its cache wrong after an

@@ -90,15 +90,18 @@ impl CallLog {
         lock(&self.calls).clear();
     }
 
+    /// The `nth` call that fits, from 0.
     pub async fn find(
         &self,
         timeout: Duration,
+        nth: usize,
         predicate: impl Fn(&Call) -> bool,
     ) -> anyhow::Result<Call> {
         let look = || {
             lock(&self.calls)
                 .iter()
-                .find(|call| predicate(call))
+                .filter(|call| predicate(call))
+                .nth(nth)
                 .cloned()
         };
         self.added.until(timeout, "a matching call", look).await

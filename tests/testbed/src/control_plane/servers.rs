@@ -153,7 +153,8 @@ impl Servers {
         lock(&self.controllers).iter().try_for_each(Child::check)
     }
 
-    fn check_stores(&self) -> anyhow::Result<()> {
+    /// The same, of etcd and the API server alone.
+    pub(super) fn check_stores(&self) -> anyhow::Result<()> {
         lock(&self.etcd).iter().try_for_each(Child::check)?;
         lock(&self.api_server).iter().try_for_each(Child::check)
     }
