@@ -52,6 +52,18 @@ impl IncidentLife {
         version.and_then(|(_, v)| v.status.as_ref())
     }
 
+    /// Each status that somebody could have acted by at that time, within 3 s. Two leaders may have written one by then.
+    pub fn about(&self, time: Timestamp) -> impl Iterator<Item = &NodeTerminationStatus> {
+        let (from, until) = (after(time, -3), after(time, 3));
+        let before = self.versions.iter().rev().find(move |(at, _)| *at < from);
+        let within = self
+            .versions
+            .iter()
+            .filter(move |(at, _)| (from..=until).contains(at));
+        let versions = before.into_iter().chain(within);
+        versions.filter_map(|(_, version)| version.status.as_ref())
+    }
+
     /// Nothing is to be done about it any more: it is over, or its object is gone.
     pub fn is_over(&self) -> bool {
         self.gone.is_some() || self.phase().is_some_and(Phase::is_finished)

@@ -10,6 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::Violation;
 use crate::history::{BudgetLife, Cause, History, IncidentLife, Order, PodLife, Verb, after};
 use crate::plan::Pool;
+use node_termination_operator::api::termination::NodeTerminationStatus;
 
 const PROMISE: &str = "no budget is overridden but at the last moment, and on record";
 /// A budget's room is known to the observer and the operator at about the same time, and not for longer than this.
@@ -52,7 +53,7 @@ fn wrong(order: &Order, pod: &PodLife, history: &History) -> Option<String> {
     let incidents: Vec<&IncidentLife> = history.incidents_of(node).filter(open).collect();
     let last = incidents
         .iter()
-        .filter_map(|i| last_moment(i, pod, order.time))
+        .flat_map(|i| i.about(order.time).filter_map(|s| last_moment(s, pod)))
         .min();
     // An error of its clock of up to two seconds is not corrected.
     if let Some(last) = last.filter(|last| order.time < after(*last, -2)) {
@@ -87,8 +88,7 @@ fn wrong(order: &Order, pod: &PodLife, history: &History) -> Option<String> {
 }
 
 /// The end less its grace period, but not in the first quarter of the window.
-fn last_moment(incident: &IncidentLife, pod: &PodLife, time: Timestamp) -> Option<Timestamp> {
-    let status = incident.at(after(time, 3))?;
+fn last_moment(status: &NodeTerminationStatus, pod: &PodLife) -> Option<Timestamp> {
     let margin = i64::from(status.policy.as_ref()?.drain.deadline_margin_seconds);
     let start = status.started_at.as_ref()?.0;
     let end = after(status.deadline.as_ref()?.0, -margin);
@@ -146,6 +146,7 @@ fn is_recorded(incident: &IncidentLife, pod: &PodLife) -> bool {
 mod tests {
     use super::*;
     use crate::history::sample::{at, budget, force, history, trouble};
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
     fn deleted(second: i64) -> History {
         let mut history = history();
@@ -212,5 +213,20 @@ mod tests {
         assert_eq!(check(&silent).len(), 1, "another leads since");
         silent.troubles.0 = vec![trouble(Cause::Leader, 44, 44)];
         assert_eq!(check(&silent).len(), 0, "its lease was being taken");
+    }
+
+    #[test]
+    fn what_the_leader_before_had_written_until_shortly_before_counts_too() {
+        for (second, expected) in [(30, 1), (34, 0)] {
+            let mut history = deleted(35);
+            let versions = &mut history.incidents[0].versions;
+            let (_, last) = versions.last().unwrap().clone();
+            let mut earlier = last.clone();
+            earlier.status.as_mut().unwrap().deadline = Some(Time(at(70)));
+            versions.retain(|(seen, _)| *seen < at(30));
+            versions.push((at(second), earlier));
+            versions.push((at(second + 1), last));
+            assert_eq!(check(&history).len(), expected, "{second}");
+        }
     }
 }
