@@ -47,6 +47,10 @@ pub(super) async fn run(context: Arc<Context>, stop: CancellationToken) {
                 failed = None;
                 next = now + EVERY;
             }
+            Some(Err(error)) if error.is_conflict() => {
+                failed = None;
+                next = now + SETTLED;
+            }
             Some(Err(error)) => {
                 tracing::warn!(%error, "a cordon without a record could not be undone yet");
                 let pause = failed.map_or(AGAIN, |(pause, _)| EVERY.min(pause * 2));
@@ -85,22 +89,37 @@ fn incidents(node: &Node) -> impl Iterator<Item = &str> {
     record.flat_map(|record| record.incidents.iter().map(String::as_str))
 }
 
-/// Up to the first failure: another call would fail as well.
+/// Returns the first failure that is no mere conflict, if there is one. One node does not keep the others waiting, but an
+/// API server that is away would only be asked in vain.
 async fn undo_all(context: &Context) -> Result<(), Error> {
-    let nodes = context.nodes.all();
-    for node in nodes {
+    let mut all = Ok(());
+    for node in context.nodes.all() {
         if !incidents(&node).any(|i| context.is_orphan(i)) {
             continue;
         }
-        match undo(&node.name, context).await {
-            // It is not as it was seen: that it changes is a sign of its own.
-            Err(error) if error.is_conflict() || error.is_not_found() => {
-                tracing::debug!(node = node.name, %error, "a cordon without a record is looked at again");
-            }
-            done => done?,
+        let Err(error) = undo(&node.name, context).await else {
+            continue;
+        };
+        // A node that is gone needs nothing.
+        if error.is_not_found() {
+            continue;
+        }
+        tracing::debug!(node = node.name, %error, "what was put on for a record that is gone is still there");
+        let in_vain = in_vain(&error);
+        if all.as_ref().err().is_none_or(Error::is_conflict) {
+            all = Err(error);
+        }
+        if in_vain {
+            break;
         }
     }
-    Ok(())
+    all
+}
+
+/// Whether the next call would fail as well.
+fn in_vain(error: &Error) -> bool {
+    let unheard = matches!(error.reason(), "Unreachable" | "TimedOut" | "Overloaded");
+    unheard || matches!(error, Error::Denied { .. })
 }
 
 /// Takes what is orphaned off the node, in one patch.
@@ -132,7 +151,7 @@ async fn undo(node: &str, context: &Context) -> Result<(), Error> {
     tracing::info!(
         node = node.name,
         nodeterminations = orphans.join(","),
-        "a cordon without a record was undone"
+        "what was put on for a record that is gone was taken off"
     );
     Ok(())
 }

@@ -28,6 +28,8 @@ pub(super) enum Disposition {
     Release(Duration),
     /// Leave it hidden until its visibility time-out.
     Leave,
+    /// The API server did not take it: try again while it is in hand, then leave it hidden.
+    Refused,
 }
 
 impl Monitor {
@@ -95,7 +97,7 @@ impl Monitor {
                 }
                 // The API server, or EC2, is away. It is ours, and must neither wait long nor be received so often that
                 // a dead-letter queue takes it: it comes again after its visibility time-out.
-                Verdict::Later("APIUnavailable") => return Disposition::Leave,
+                Verdict::Later("APIUnavailable") => return Disposition::Refused,
                 Verdict::Later(_) => again = Some(Disposition::Leave),
             }
         }

@@ -1,7 +1,6 @@
 //! From a signal to its durable record: which node, which policy, which object.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::Client;
@@ -14,14 +13,6 @@ use crate::cluster::{Error, Gate, Nodes, Objects};
 use crate::drain::Node;
 use crate::event::{Heard, identity};
 use crate::telemetry::Timeline;
-
-/// What the API server did not take is offered again after these, while the message is in hand: a connection that was
-/// cut, or a server that has only just started, costs no visibility time-out.
-pub(super) const AGAIN: [Duration; 3] = [
-    Duration::from_millis(500),
-    Duration::from_secs(1),
-    Duration::from_secs(2),
-];
 
 /// Proof that a message may be deleted on account of one signal.
 #[derive(Debug)]
@@ -85,24 +76,12 @@ impl Recorder {
         match self.policies.action_for(&node, heard.signal.kind) {
             None => Verdict::Settled(Settled::Nothing("NoPolicy")),
             Some(Action::Ignore) => Verdict::Settled(Settled::Nothing("Ignored")),
-            Some(_) => self.record_patiently(&node, heard).await,
+            Some(_) => self.record_on(&node, heard).await,
         }
-    }
-
-    async fn record_patiently(&self, node: &Node, heard: &Heard) -> Verdict {
-        for pause in AGAIN {
-            match self.record_on(node, heard).await {
-                Ok(verdict) => return verdict,
-                Err(error) if passes_soon(&error) => tokio::time::sleep(pause).await,
-                Err(_) => return UNAVAILABLE,
-            }
-        }
-        let last = self.record_on(node, heard).await;
-        last.unwrap_or(UNAVAILABLE)
     }
 
     /// Applies the signal to the instance's open object: the first of its names that takes it.
-    async fn record_on(&self, node: &Node, heard: &Heard) -> Result<Verdict, Error> {
+    async fn record_on(&self, node: &Node, heard: &Heard) -> Verdict {
         let signal = &heard.signal;
         let identity = Identity {
             node_name: node.name.clone(),
@@ -111,9 +90,10 @@ impl Recorder {
         };
         let mut taken = false;
         for name in identity::object_names(&heard.instance_id, &node.uid) {
-            let answer = self.offer(&name, &identity, heard).await;
-            let Some(answer) = answer.inspect_err(|error| tell(&name, error))? else {
-                return Ok(Verdict::Settled(Settled::Nothing("NothingToFollow")));
+            let answer = match self.offer(&name, &identity, heard).await {
+                Ok(Some(answer)) => answer,
+                Ok(None) => return Verdict::Settled(Settled::Nothing("NothingToFollow")),
+                Err(error) => return later(&name, &error),
             };
             match answer {
                 Answer::Recorded(proof) => {
@@ -124,26 +104,25 @@ impl Recorder {
                         signal = signal.id,
                         "recorded"
                     );
-                    return Ok(Verdict::Settled(Settled::Recorded(proof)));
+                    return Verdict::Settled(Settled::Recorded(proof));
                 }
                 Answer::Finished if heard.only_follows() => {}
-                Answer::Finished => {
-                    let late = self.is_late(&name, heard).await;
-                    if late.inspect_err(|error| tell(&name, error))? {
-                        return Ok(Verdict::Settled(Settled::Nothing("LateDuplicate")));
-                    }
-                }
+                Answer::Finished => match self.is_late(&name, heard).await {
+                    Ok(true) => return Verdict::Settled(Settled::Nothing("LateDuplicate")),
+                    Ok(false) => {}
+                    Err(error) => return later(&name, &error),
+                },
                 Answer::Full if signal.lifecycle_hook.is_none() => {
                     tracing::warn!(
                         nodetermination = name,
                         signal = signal.id,
                         "the record is full: this signal adds nothing"
                     );
-                    return Ok(Verdict::Settled(Settled::Nothing("SignalsTruncated")));
+                    return Verdict::Settled(Settled::Nothing("SignalsTruncated"));
                 }
                 Answer::OtherIdentity => taken = true,
                 Answer::Full => {}
-                Answer::Dying => return Ok(Verdict::Later("BeingDeleted")),
+                Answer::Dying => return Verdict::Later("BeingDeleted"),
                 Answer::Invalid(message) => {
                     tracing::error!(
                         nodetermination = name,
@@ -151,11 +130,11 @@ impl Recorder {
                         message,
                         "the API server will never take this signal"
                     );
-                    return Ok(Verdict::Settled(Settled::Nothing("Invalid")));
+                    return Verdict::Settled(Settled::Nothing("Invalid"));
                 }
             }
         }
-        Ok(out_of_names(&heard.instance_id, taken))
+        out_of_names(&heard.instance_id, taken)
     }
 
     /// Offers the signal to the object of that name. `None`: the signal only follows others, and there are none.
@@ -206,14 +185,7 @@ fn out_of_names(instance: &str, taken: bool) -> Verdict {
     Verdict::Settled(Settled::Nothing("TooManyIncidents"))
 }
 
-/// The message must come again, for the API server did not take what it says.
-const UNAVAILABLE: Verdict = Verdict::Later("APIUnavailable");
-
-/// Whether it may be over within seconds. A server that is slow, or has too much to do, is not asked any sooner.
-fn passes_soon(error: &Error) -> bool {
-    matches!(error.reason(), "Unreachable" | "ServerError" | "Forbidden")
-}
-
-fn tell(name: &str, error: &Error) {
+fn later(name: &str, error: &Error) -> Verdict {
     tracing::warn!(nodetermination = name, %error, "a signal could not be recorded yet");
+    Verdict::Later("APIUnavailable")
 }

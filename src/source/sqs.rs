@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::launch::Launches;
+use super::managed::Managed;
 use super::message::Disposition;
 use super::pace::back_off;
 use super::record::{Recorder, Settled};
@@ -28,6 +29,12 @@ const LONG_POLL: Duration = Duration::from_secs(20);
 const AT_ONCE: usize = 8;
 /// Batches that a receiver has in hand: while the last messages of one are recorded, and deleted, the next is begun.
 const BATCHES: usize = 2;
+/// A message that the API server did not take is tried again after these, while it is in hand.
+const AGAIN: [Duration; 3] = [
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+];
 /// The longest wait after failed calls: a queue that is repaired is heard within a minute.
 pub(super) const BACK_OFF_LAST: Duration = Duration::from_mins(1);
 /// A receiver that is silent for longer hangs: the longest poll, and the longest back-off, with room to settle.
@@ -156,34 +163,75 @@ impl Monitor {
         );
     }
 
-    /// Records a batch, then deletes or gives back its messages.
-    async fn settle_batch(&self, receiver: Receiver<'_>, batch: Vec<Received>) {
+    /// Records a batch, then deletes or gives back its messages. What the API server did not take is tried again a few
+    /// times, for as long as it is hidden anyway: a connection that was cut, or a server that has only just started,
+    /// costs no visibility time-out.
+    async fn settle_batch(&self, receiver: Receiver<'_>, mut batch: Vec<Received>) {
         let open = receiver.open;
-        let parsed = batch.iter().filter_map(|(parsed, _)| parsed.as_ref().ok());
-        let concerned = parsed.flat_map(|parsed| self.concerned(parsed)).collect();
-        let managed = &self.managed(open.instances.as_ref(), concerned).await;
-        let settled: Vec<_> = futures::stream::iter(batch)
+        let end = Instant::now() + self.visibility() / 2;
+        let mut pauses = AGAIN.into_iter();
+        loop {
+            let parsed = batch.iter().filter_map(|(parsed, _)| parsed.as_ref().ok());
+            let concerned = parsed.flat_map(|parsed| self.concerned(parsed)).collect();
+            let managed = self.managed(open.instances.as_ref(), concerned).await;
+            batch = self.settle_once(receiver, batch, &managed).await;
+            if batch.is_empty() {
+                return;
+            }
+            let pause = pauses.next().filter(|p| Instant::now() + *p < end);
+            let Some(pause) = pause else { return };
+            let pause = receiver.stop.run_until_cancelled(tokio::time::sleep(pause));
+            if pause.await.is_none() {
+                // Whoever leads next need not wait for them.
+                let back = batch.into_iter().map(|(_, m)| (m.receipt, Duration::ZERO));
+                self.put_down(open, &[], &back.collect::<Vec<_>>()).await;
+                return;
+            }
+            receiver.pulse.beat();
+        }
+    }
+
+    /// Returns what the API server did not take.
+    async fn settle_once(
+        &self,
+        receiver: Receiver<'_>,
+        batch: Vec<Received>,
+        managed: &Managed,
+    ) -> Vec<Received> {
+        let handled: Vec<_> = futures::stream::iter(batch)
             .map(|(parsed, message)| async move {
                 let disposition = self.handle(&message, parsed, managed, receiver).await;
                 receiver.pulse.beat();
-                (message.receipt, disposition)
+                (message, disposition)
             })
             .buffer_unordered(AT_ONCE)
             .collect()
             .await;
-        let queue = &open.queue;
-        let (mut done, mut back): (Vec<ReceiptHandle>, Vec<_>) = (Vec::new(), Vec::new());
-        for (receipt, disposition) in settled {
+        let (mut done, mut back) = (Vec::new(), Vec::new());
+        let mut refused = Vec::new();
+        for (message, disposition) in handled {
             match disposition {
                 Disposition::Delete(proofs) => {
                     self.count(&proofs);
-                    done.push(receipt);
+                    done.push(message.receipt);
                 }
-                Disposition::Release(after) => back.push((receipt, after)),
+                Disposition::Release(after) => back.push((message.receipt, after)),
                 Disposition::Leave => {}
+                Disposition::Refused => refused.push((event::parse(&message.body), message)),
             }
         }
-        let (deleted, released) = tokio::join!(queue.delete(&done), queue.release(&back));
+        self.put_down(receiver.open, &done, &back).await;
+        refused
+    }
+
+    /// Deletes and gives back.
+    async fn put_down(
+        &self,
+        open: &Open,
+        done: &[ReceiptHandle],
+        back: &[(ReceiptHandle, Duration)],
+    ) {
+        let (deleted, released) = tokio::join!(open.queue.delete(done), open.queue.release(back));
         for (_, error) in deleted.iter().chain(&released) {
             tracing::warn!(queue = self.key.url, %error, "a message could not be settled; it comes again and changes nothing");
         }

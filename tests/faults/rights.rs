@@ -19,6 +19,8 @@ use crate::stage::{Stage, is_cordoned, status};
 
 /// Between two calls that ask whether it is allowed by now, after some.
 const ASKS_AFTER: Duration = Duration::from_secs(5);
+/// How long a received message is hidden.
+const VISIBILITY: Duration = Duration::from_secs(15);
 /// A cordon without a record is undone 2 s later, and long before all nodes are looked at.
 const UNDONE_WITHIN: Duration = Duration::from_secs(8);
 
@@ -64,7 +66,7 @@ async fn a_missing_right_is_told_on_the_incident_and_the_policy_and_asked_for_se
         let told = await_count(events, selector, 1, once);
         stage.within("one Event warns", told).await;
     }
-    let refused = refused(&stage);
+    let refused = refusals(&stage, "nodes");
     // The first ones come after 1, 2 and 4 s.
     let most = began.elapsed().as_secs() / ASKS_AFTER.as_secs() + 4;
     println!("{refused} refusals in {:.1?}", began.elapsed());
@@ -118,12 +120,12 @@ fn is_missing_eviction(pod: &BlockedPod) -> bool {
     pod.reason == BlockReason::Forbidden && pod.message.contains("pods/eviction")
 }
 
-/// How often the API server has refused a patch of a node.
-fn refused(stage: &Stage) -> usize {
+/// How often the API server has refused a patch of such a resource.
+fn refusals(stage: &Stage, resource: &str) -> usize {
     let entries = stage.control_plane.audit_log().unwrap().entries().unwrap();
     let refused = |e: &&_| -> bool {
         let e: &testbed::control_plane::AuditEntry = e;
-        e.verb == "patch" && e.resource == "nodes" && e.status_code == 403
+        e.verb == "patch" && e.resource == resource && e.status_code == 403
     };
     entries.iter().filter(refused).count()
 }
@@ -172,4 +174,26 @@ async fn a_cordon_is_undone_within_seconds_though_its_record_was_deleted_before_
     let annotations = stage.node(node).await.annotations().clone();
     let ours = |key: &String| key.starts_with("nodetermination.dev/");
     assert!(!annotations.keys().any(ours), "{annotations:?}");
+}
+
+#[tokio::test]
+async fn a_notice_that_the_api_server_refused_is_recorded_long_before_its_message_comes_again() {
+    let stage = Stage::new(json!({})).await;
+    let node = &stage.nodes[0];
+    stage.may("patch", "nodeterminations", false).await;
+    stage.interrupt(node);
+    let refused = async {
+        while refusals(&stage, "nodeterminations") == 0 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(())
+    };
+    stage.within("it is refused", refused).await;
+    let began = Instant::now();
+    stage.may("patch", "nodeterminations", true).await;
+    stage.await_cordoned(node).await;
+    let took = began.elapsed();
+    println!("cordoned {took:.1?} after it was refused");
+    assert!(took < VISIBILITY / 2, "{took:?}");
+    stage.await_empty_queue().await;
 }

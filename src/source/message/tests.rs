@@ -1,4 +1,4 @@
-//! Messages against an API server that has one policy, and takes no record, or not at once.
+//! Messages against an API server that has one policy, and takes no record.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,7 +19,6 @@ use crate::aws::{self, Account, Aws};
 use crate::cluster::{Gate, Nodes, Objects};
 use crate::drain::node::NodeObject;
 use crate::source::Recorder;
-use crate::source::record::AGAIN;
 use crate::source::settings::Settings;
 use crate::source::sqs::Open;
 use crate::source::supervisor::{MonitorState, QueueKey};
@@ -28,29 +27,20 @@ use crate::telemetry::{Health, Pulse, Timeline};
 const INSTANCE: &str = "i-0123456789abcdef0";
 const QUEUE: &str = "https://sqs.eu-west-1.amazonaws.com/123456789012/queue";
 
-/// What was asked of the API server.
-#[derive(Default)]
-struct Asked {
-    /// How often something was to be recorded.
-    tries: AtomicUsize,
-    /// From this one on it is; 0: it never is.
-    taken: AtomicUsize,
-}
-
 /// A queue's monitor, and how often it has tried to record something.
 struct Scene {
     monitor: Monitor,
     open: Open,
     pulse: Pulse,
     stop: CancellationToken,
-    asked: Arc<Asked>,
+    tries: Arc<AtomicUsize>,
 }
 
 impl Scene {
     /// The source has these settings; the nodes are not known yet.
     async fn new(settings: Value) -> Self {
-        let asked = Arc::<Asked>::default();
-        let router = Router::new().fallback(answer).with_state(asked.clone());
+        let tries = Arc::<AtomicUsize>::default();
+        let router = Router::new().fallback(answer).with_state(tries.clone());
         let client = kube::Client::new(router, "default");
         let (stop, mut registry) = (CancellationToken::new(), Registry::default());
         let policies = Objects::<TerminationPolicy>::start(client.clone(), stop.clone());
@@ -111,7 +101,7 @@ impl Scene {
             open,
             pulse,
             stop,
-            asked,
+            tries,
         }
     }
 
@@ -141,11 +131,11 @@ impl Scene {
     }
 
     fn tries(&self) -> usize {
-        self.asked.tries.load(Ordering::Relaxed)
+        self.tries.load(Ordering::Relaxed)
     }
 }
 
-async fn answer(State(asked): State<Arc<Asked>>, request: Request) -> Response {
+async fn answer(State(tries): State<Arc<AtomicUsize>>, request: Request) -> Response {
     let watches = request.uri().query().is_some_and(|q| q.contains("watch="));
     if request.method() == Method::GET && watches {
         std::future::pending::<()>().await;
@@ -162,13 +152,8 @@ async fn answer(State(asked): State<Arc<Asked>>, request: Request) -> Response {
         });
         return list.to_string().into_response();
     }
-    let tries = asked.tries.fetch_add(1, Ordering::Relaxed) + 1;
-    let taken = asked.taken.load(Ordering::Relaxed);
-    if taken == 0 || tries < taken {
-        return StatusCode::SERVICE_UNAVAILABLE.into_response();
-    }
-    let body = axum::body::to_bytes(request.into_body(), usize::MAX).await;
-    (StatusCode::CREATED, body.unwrap()).into_response()
+    tries.fetch_add(1, Ordering::Relaxed);
+    StatusCode::SERVICE_UNAVAILABLE.into_response()
 }
 
 fn message() -> Message {
@@ -222,32 +207,13 @@ fn is_deleted(disposition: &Disposition, why: &str) -> bool {
     matches!(disposition, Disposition::Delete(proofs) if matches!(proofs[..], [Settled::Nothing(w)] if w == why))
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn while_the_api_server_is_away_only_the_first_of_many_signals_is_tried() {
     let scene = Scene::new(json!({})).await;
     scene.knows(INSTANCE);
     let left = scene.record(vec![interruption(0); 3]).await;
-    assert!(matches!(left, Disposition::Leave));
-    assert_eq!(scene.tries(), 1 + AGAIN.len());
-}
-
-/// Chaos seed 464046: one connection that was cut had cost a notice 15 of its 120 seconds.
-#[tokio::test(start_paused = true)]
-async fn a_signal_that_the_api_server_did_not_take_is_offered_again_while_its_message_is_in_hand() {
-    let scene = Scene::new(json!({})).await;
-    scene.knows(INSTANCE);
-    scene.asked.taken.store(3, Ordering::Relaxed);
-    let began = tokio::time::Instant::now();
-    let recorded = scene.record(vec![interruption(0)]).await;
-    assert!(
-        matches!(recorded, Disposition::Delete(proofs) if matches!(proofs[..], [Settled::Recorded(_)]))
-    );
-    assert_eq!(scene.tries(), 3);
-    assert!(
-        began.elapsed() < Duration::from_secs(2),
-        "{:?}",
-        began.elapsed()
-    );
+    assert!(matches!(left, Disposition::Refused));
+    assert_eq!(scene.tries(), 1);
 }
 
 #[tokio::test]
