@@ -130,6 +130,12 @@ impl NodeTermination {
         let found = found.and_then(|n| n.instance_id.as_deref());
         self.spec.instance_id.as_deref().or(found)
     }
+
+    /// The phase as it is stored.
+    #[must_use]
+    pub fn phase(&self) -> Option<Phase> {
+        self.status.as_ref()?.phase
+    }
 }
 
 /// One thing heard about the instance.

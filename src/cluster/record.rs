@@ -84,7 +84,7 @@ pub async fn follow(
     let Some(object) = call("get record", api.get_opt(name)).await? else {
         return Ok(None);
     };
-    let phase = object.status.as_ref().and_then(|s| s.phase);
+    let phase = object.phase();
     let answer = if !identity.is_of(&object.spec) {
         Answer::OtherIdentity
     } else if phase.is_some_and(Phase::is_finished) {

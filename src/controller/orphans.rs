@@ -1,6 +1,7 @@
 //! Undoes a cordon whose record is gone, for it was deleted before its finalizer was on, or by somebody who took that
 //! off; and one whose record was canceled before the cordon had been seen.
 
+use std::future;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -78,9 +79,8 @@ fn signs(context: &Arc<Context>) -> impl Stream<Item = ()> + Send + use<> {
             })
         }
     });
-    stream::select(records.boxed(), nodes.boxed())
-        .filter_map(async |maybe| maybe.then_some(()))
-        .boxed()
+    let maybe = stream::select(records, nodes);
+    maybe.filter_map(|is_one| future::ready(is_one.then_some(())))
 }
 
 /// The incidents for which the node is closed.
@@ -89,8 +89,8 @@ fn incidents(node: &Node) -> impl Iterator<Item = &str> {
     record.flat_map(|record| record.incidents.iter().map(String::as_str))
 }
 
-/// Returns the first failure that is no mere conflict, if there is one. One node does not keep the others waiting, but an
-/// API server that is away would only be asked in vain.
+/// Returns the first failure, one that is no mere conflict if there is any. One node does not keep the others waiting,
+/// but an API server that is away would only be asked in vain.
 async fn undo_all(context: &Context) -> Result<(), Error> {
     let mut all = Ok(());
     for node in context.nodes.all() {
@@ -160,19 +160,15 @@ impl Context {
     /// The incident's object is gone, or was canceled while its cordon had not been seen yet.
     fn is_orphan(&self, incident: &str) -> bool {
         let object = self.terminations.get(incident);
-        object.is_none_or(|object| phase(&object) == Some(Phase::Canceled))
+        object.is_none_or(|object| {
+            object.0.as_ref().ok().and_then(NodeTermination::phase) == Some(Phase::Canceled)
+        })
     }
 
     /// The incident is known, and nothing is to be done about it any more.
     fn is_over(&self, incident: &str) -> bool {
         let object = self.terminations.get(incident);
-        let phase = object.and_then(|object| phase(&object));
+        let phase = object.and_then(|object| object.0.as_ref().ok()?.phase());
         phase.is_some_and(Phase::is_finished)
     }
-}
-
-/// The phase as it is stored.
-fn phase(object: &Guarded<NodeTermination>) -> Option<Phase> {
-    let object = object.0.as_ref().ok()?;
-    object.status.as_ref()?.phase
 }

@@ -38,11 +38,7 @@ pub(super) async fn run(context: Arc<Context>, stop: CancellationToken) {
 }
 
 fn is_open(object: &NodeTermination) -> bool {
-    !object
-        .status
-        .as_ref()
-        .and_then(|s| s.phase)
-        .is_some_and(Phase::is_finished)
+    !object.phase().is_some_and(Phase::is_finished)
 }
 
 fn is_node_there(object: &NodeTermination, context: &Context) -> bool {

@@ -351,11 +351,7 @@ impl Context {
         let objects = self.terminations.all();
         objects.filter_map(move |object| {
             let object = object.0.as_ref().ok()?;
-            let finished = object
-                .status
-                .as_ref()
-                .and_then(|s| s.phase)
-                .is_some_and(Phase::is_finished);
+            let finished = object.phase().is_some_and(Phase::is_finished);
             (object.node_uid() == Some(node_uid) && !finished).then(|| object.name_any())
         })
     }

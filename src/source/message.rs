@@ -96,7 +96,7 @@ impl Monitor {
                     again = Some(Disposition::Release(patience(message.receive_count)));
                 }
                 // The API server, or EC2, is away. It is ours, and must neither wait long nor be received so often that
-                // a dead-letter queue takes it: it comes again after its visibility time-out.
+                // a dead-letter queue takes it: it is tried again in hand, or comes after its visibility time-out.
                 Verdict::Later("APIUnavailable") => return Disposition::Refused,
                 Verdict::Later(_) => again = Some(Disposition::Leave),
             }
